@@ -1,0 +1,21 @@
+/** The seam to the world below: how bytes reach the peer. */
+
+/** A reliable, ordered, full-duplex byte stream. A channel is one too. */
+export interface Transport {
+  /**
+   * Next non-empty chunk, or undefined at the end of the stream. The chunk is the caller's to keep.
+   * One read at a time. Rejects if the stream broke or was aborted.
+   */
+  read(): Promise<Uint8Array | undefined>
+  /** Resolves when more may be written. The chunk must not change until then. */
+  write(chunk: Uint8Array): Promise<void>
+  /** Flushes, then ends the writing side. Reading goes on until the peer ends too. */
+  close(): Promise<void>
+  /** Drops everything at once; pending reads and writes reject with `reason`. */
+  abort(reason?: unknown): void
+  /**
+   * True only for a pair that lives in this process (`memoryPair`), where encryption protects
+   * nobody. Nothing that crosses a process boundary may set it.
+   */
+  readonly inProcess?: true
+}

@@ -1,0 +1,75 @@
+/**
+ * Declarative codecs: the interface documents the fields, the codec lists them in wire order, and
+ * the compiler keeps the two equal. The table of codecs also drives tracing, properties and fuzzing.
+ */
+import { SshError } from '../errors.ts'
+import type { Field } from './fields.ts'
+import { Reader } from './reader.ts'
+import { Writer } from './writer.ts'
+
+/** A list of fields without a message number, for type-specific parts. */
+export interface Struct<T> {
+  /** A fresh array. */
+  readonly encode: (value: T) => Uint8Array
+  /** Reads all of `bytes`; byte-string fields are views. Throws SshError `SSH_PROTOCOL`. */
+  readonly decode: (bytes: Uint8Array) => T
+}
+
+/** A codec for one message, number included. */
+export interface Message<T> extends Struct<T> {
+  readonly number: number
+  /** Name without the SSH_MSG_ prefix. */
+  readonly messageName: string
+}
+
+type Fields<T> = { readonly [K in keyof T]-?: Field<T[K]> }
+
+const shared = new Writer()
+
+/** Makes a codec from fields listed in wire order. */
+export function struct<T extends object>(fields: Fields<T>): Struct<T> {
+  const entries = Object.entries(fields) as [keyof T, Field<T[keyof T]>][]
+  return {
+    encode(value) {
+      shared.reset()
+      for (const [name, field] of entries) field.write(shared, value[name])
+      return shared.finish()
+    },
+    decode(bytes) {
+      const reader = new Reader(bytes)
+      const value: Partial<T> = {}
+      for (const [name, field] of entries) value[name] = field.read(reader)
+      reader.end()
+      return value as T
+    },
+  }
+}
+
+/** Makes a codec for a numbered message from fields listed in wire order. */
+export function message<T extends object>(
+  number: number,
+  messageName: string,
+  fields: Fields<T>,
+): Message<T> {
+  const entries = Object.entries(fields) as [keyof T, Field<T[keyof T]>][]
+  return {
+    number,
+    messageName,
+    encode(value) {
+      shared.reset().uint8(number)
+      for (const [name, field] of entries) field.write(shared, value[name])
+      return shared.finish()
+    },
+    decode(bytes) {
+      const reader = new Reader(bytes)
+      const found = reader.uint8()
+      if (found !== number) {
+        throw new SshError('SSH_PROTOCOL', `message ${found} where ${messageName} was expected`)
+      }
+      const value: Partial<T> = {}
+      for (const [name, field] of entries) value[name] = field.read(reader)
+      reader.end()
+      return value as T
+    },
+  }
+}
