@@ -44,6 +44,8 @@ export type SshErrorCode =
   | 'SSH_SIGN'
   /** The transport underneath failed; see `cause`. */
   | 'SSH_TRANSPORT'
+  /** An operation on a file failed; see `status` of SftpError. The SFTP session goes on. */
+  | 'SFTP_STATUS'
 
 export interface SshErrorOptions {
   readonly cause?: unknown

@@ -1,1 +1,10 @@
-export {}
+export { assert, unreachable } from './assert.ts'
+export type { SshErrorCode, SshErrorOptions } from './errors.ts'
+export { AuthenticationError, ChannelOpenError, DisconnectError, SshError } from './errors.ts'
+export type { Transport } from './io/transport.ts'
+export type { Field } from './wire/fields.ts'
+export * as fields from './wire/fields.ts'
+export type { Message, Struct } from './wire/message.ts'
+export { message, struct } from './wire/message.ts'
+export { Reader } from './wire/reader.ts'
+export { Writer } from './wire/writer.ts'
