@@ -1,0 +1,57 @@
+/** The default choice: what is sound today, in the order that is fast here. */
+import type { CryptoProvider } from '../crypto/provider.ts'
+import {
+  aes128Ctr,
+  aes128Gcm,
+  aes192Ctr,
+  aes256Ctr,
+  aes256Gcm,
+  chacha20Poly1305,
+} from './ciphers.ts'
+import {
+  curve25519Sha256,
+  curve25519Sha256Libssh,
+  ecdhNistp256,
+  ecdhNistp384,
+  ecdhNistp521,
+  mlkem768x25519Sha256,
+} from './kex.ts'
+import { hmacSha256, hmacSha256Etm, hmacSha512, hmacSha512Etm } from './macs.ts'
+import { ecdsaNistp256, ecdsaNistp384, ecdsaNistp521, sshEd25519 } from './signatures.ts'
+import type { Algorithms, SignatureSpec } from './spec.ts'
+
+const signatures: readonly SignatureSpec[] = [
+  sshEd25519,
+  ecdsaNistp256,
+  ecdsaNistp384,
+  ecdsaNistp521,
+]
+
+/**
+ * Everything sound that is implemented, best first. AES-GCM leads where the provider has it in
+ * native code; elsewhere ChaCha20-Poly1305 does, being several times faster in plain JavaScript.
+ */
+export function modern(crypto: CryptoProvider): Algorithms {
+  const gcm = [aes256Gcm, aes128Gcm]
+  const chacha = [chacha20Poly1305]
+  return {
+    kex: [
+      mlkem768x25519Sha256,
+      curve25519Sha256,
+      curve25519Sha256Libssh,
+      ecdhNistp256,
+      ecdhNistp384,
+      ecdhNistp521,
+    ],
+    hostKeys: signatures,
+    ciphers: [
+      ...(crypto.fast.has('aes-gcm') ? [...gcm, ...chacha] : [...chacha, ...gcm]),
+      aes256Ctr,
+      aes192Ctr,
+      aes128Ctr,
+    ],
+    macs: [hmacSha256Etm, hmacSha512Etm, hmacSha256, hmacSha512],
+    compression: [{ name: 'none' }],
+    userKeys: signatures,
+  }
+}

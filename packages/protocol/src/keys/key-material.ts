@@ -1,0 +1,68 @@
+/** What a private key consists of, as plain data between the file formats and `PrivateKey`. */
+import type { CryptoProvider, CurveName } from '../crypto/provider.ts'
+import { SshError } from '../errors.ts'
+import { Writer } from '../wire/writer.ts'
+import { PublicKey } from './public-key.ts'
+
+/** Secret numbers of one key. Handle with care: nothing hides them here. */
+export type KeyMaterial =
+  | {
+      readonly kind: 'ed25519'
+      /** The 32 bytes of RFC 8032 §5.1.5. */
+      readonly seed: Uint8Array
+    }
+  | {
+      readonly kind: 'ecdsa'
+      readonly curve: CurveName
+      /** Big-endian, as long as a coordinate. */
+      readonly scalar: Uint8Array
+    }
+
+/** Bytes of a coordinate and of a scalar. */
+export const EC_BYTES: Readonly<Record<CurveName, number>> = {
+  nistp256: 32,
+  nistp384: 48,
+  nistp521: 66,
+}
+
+/** The curve of that name in a key blob, or undefined. */
+export function curveNamed(name: string): CurveName | undefined {
+  return name === 'nistp256' || name === 'nistp384' || name === 'nistp521' ? name : undefined
+}
+
+/** An ed25519 key blob, RFC 8709 §4. */
+export function ed25519Blob(point: Uint8Array): Uint8Array {
+  return new Writer().string('ssh-ed25519').string(point).finish()
+}
+
+/** An ECDSA key blob, RFC 5656 §3.1. */
+export function ecdsaBlob(curve: CurveName, point: Uint8Array): Uint8Array {
+  return new Writer().string(`ecdsa-sha2-${curve}`).string(curve).string(point).finish()
+}
+
+/**
+ * The public key computed from the secret, which is the only one to be trusted: a file whose two
+ * halves do not belong together would make an Ed25519 signer leak its secret.
+ * Throws SshError `SSH_KEY_INVALID` if the secret is out of range.
+ */
+export function publicKeyOf(
+  crypto: CryptoProvider,
+  material: KeyMaterial,
+  comment: string,
+): PublicKey {
+  return PublicKey.fromBlob(publicBlobOf(crypto, material), comment)
+}
+
+function publicBlobOf(crypto: CryptoProvider, material: KeyMaterial): Uint8Array {
+  try {
+    switch (material.kind) {
+      case 'ed25519':
+        return ed25519Blob(crypto.ed25519.publicKey(material.seed))
+      case 'ecdsa':
+        return ecdsaBlob(material.curve, crypto.ecdsa.publicKey(material.curve, material.scalar))
+    }
+  } catch {
+    // The cause is left out: libraries like to quote the number they refuse.
+    throw new SshError('SSH_KEY_INVALID', `the ${material.kind} secret is out of range`)
+  }
+}

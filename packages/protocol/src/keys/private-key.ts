@@ -1,0 +1,108 @@
+/** Private keys held in memory: make, read, write and sign with them. */
+import { defaultCrypto } from '../crypto/native.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
+import { SshError } from '../errors.ts'
+import { Writer } from '../wire/writer.ts'
+import { EC_BYTES, type KeyMaterial, publicKeyOf } from './key-material.ts'
+import { encodeOpenSshKey } from './openssh-format.ts'
+import type { PublicKey, Signer } from './public-key.ts'
+
+/** Kinds of key that `generateKey` makes. */
+export type KeyKind = 'ed25519' | 'ecdsa-nistp256' | 'ecdsa-nistp384' | 'ecdsa-nistp521'
+
+export interface KeyOptions {
+  /** Goes into public key lines and key files. */
+  readonly comment?: string
+  /** Default: `defaultCrypto()`. */
+  readonly crypto?: CryptoProvider
+}
+
+/**
+ * A private key that signs in this process. The secret is in a private field: it shows neither in
+ * `toString`, JSON nor an inspector, and leaves only through the methods that say so.
+ */
+export class PrivateKey implements Signer {
+  readonly publicKey: PublicKey
+  readonly algorithms: readonly string[]
+  readonly #material: KeyMaterial
+  readonly #crypto: CryptoProvider
+
+  /**
+   * Takes `material` over; it must not be changed afterwards.
+   * Throws SshError `SSH_KEY_INVALID` if a secret is out of range.
+   */
+  constructor(material: KeyMaterial, options: KeyOptions = {}) {
+    this.#material = material
+    this.#crypto = options.crypto ?? defaultCrypto()
+    this.publicKey = publicKeyOf(this.#crypto, material, options.comment ?? '')
+    this.algorithms = [this.publicKey.type]
+  }
+
+  /** A signature blob, RFC 4253 §6.6. Throws SshError `SSH_SIGN` for an algorithm not its own. */
+  sign(data: Uint8Array, algorithm: string): Uint8Array {
+    if (!this.algorithms.includes(algorithm)) {
+      throw new SshError('SSH_SIGN', `a ${this.publicKey.type} key cannot sign with ${algorithm}`)
+    }
+    return new Writer(160).string(algorithm).string(this.#signatureOf(data)).finish()
+  }
+
+  /** An unencrypted openssh-key-v1 file, as `ssh-keygen -N ''` writes it. Guard it. */
+  toOpenSsh(comment: string = this.publicKey.comment): string {
+    return encodeOpenSshKey(this.#crypto, this.#material, this.publicKey, comment)
+  }
+
+  /** Says which key it is, never the secret. */
+  toString(): string {
+    return `PrivateKey ${this.publicKey.type} ${this.publicKey.fingerprint()}`
+  }
+
+  toJSON(): string {
+    return this.toString()
+  }
+
+  #signatureOf(data: Uint8Array): Uint8Array {
+    const material = this.#material
+    switch (material.kind) {
+      case 'ed25519':
+        return this.#crypto.ed25519.sign(material.seed, data)
+      case 'ecdsa': {
+        const fixed = this.#crypto.ecdsa.sign(material.curve, material.scalar, data)
+        const width = EC_BYTES[material.curve]
+        return new Writer(160).mpint(fixed.subarray(0, width)).mpint(fixed.subarray(width)).finish()
+      }
+    }
+  }
+}
+
+/** Makes a new key pair. */
+export function generateKey(kind: KeyKind, options: KeyOptions = {}): PrivateKey {
+  const crypto = options.crypto ?? defaultCrypto()
+  return new PrivateKey(generateMaterial(kind, crypto), { ...options, crypto })
+}
+
+function generateMaterial(kind: KeyKind, crypto: CryptoProvider): KeyMaterial {
+  switch (kind) {
+    case 'ed25519':
+      return { kind: 'ed25519', seed: crypto.ed25519.generate().secretKey }
+    case 'ecdsa-nistp256':
+      return {
+        kind: 'ecdsa',
+        curve: 'nistp256',
+        scalar: crypto.ecdsa.generate('nistp256').secretKey,
+      }
+    case 'ecdsa-nistp384':
+      return {
+        kind: 'ecdsa',
+        curve: 'nistp384',
+        scalar: crypto.ecdsa.generate('nistp384').secretKey,
+      }
+    case 'ecdsa-nistp521':
+      return {
+        kind: 'ecdsa',
+        curve: 'nistp521',
+        scalar: crypto.ecdsa.generate('nistp521').secretKey,
+      }
+    default:
+      throw new TypeError(`kind: unknown kind of key ${String(kind)}`)
+  }
+}
