@@ -1,0 +1,115 @@
+/** Type-specific parts of channel requests: RFC 4254 §6, RFC 4335 and OpenSSH's PROTOCOL §2.1. */
+import { boolean, string, uint32, utf8 } from '../wire/fields.ts'
+import { type Struct, struct } from '../wire/message.ts'
+
+/** Names of the channel requests that this package sends or answers. */
+export const REQUEST = {
+  PTY: 'pty-req',
+  ENV: 'env',
+  SHELL: 'shell',
+  EXEC: 'exec',
+  SUBSYSTEM: 'subsystem',
+  WINDOW_CHANGE: 'window-change',
+  SIGNAL: 'signal',
+  BREAK: 'break',
+  EXIT_STATUS: 'exit-status',
+  EXIT_SIGNAL: 'exit-signal',
+  /** The peer will take no more output; OpenSSH's PROTOCOL §2.1. */
+  EOW: 'eow@openssh.com',
+} as const
+
+/** Names of the global requests that this package sends or answers. */
+export const GLOBAL_REQUEST = {
+  KEEPALIVE: 'keepalive@openssh.com',
+  /** The client will open no further session; OpenSSH's PROTOCOL §2.2. */
+  NO_MORE_SESSIONS: 'no-more-sessions@openssh.com',
+} as const
+
+/** `pty-req`, RFC 4254 §6.2. */
+export interface PtyRequest {
+  /** Value for TERM, such as `xterm-256color`. */
+  readonly term: string
+  readonly columns: number
+  readonly rows: number
+  /** 0 if unknown. */
+  readonly widthPixels: number
+  readonly heightPixels: number
+  /** See `decodeTerminalModes`. */
+  readonly modes: Uint8Array
+}
+export const ptyRequest: Struct<PtyRequest> = struct({
+  term: utf8,
+  columns: uint32,
+  rows: uint32,
+  widthPixels: uint32,
+  heightPixels: uint32,
+  modes: string,
+})
+
+/** `window-change`, RFC 4254 §6.7. */
+export interface WindowChange {
+  readonly columns: number
+  readonly rows: number
+  readonly widthPixels: number
+  readonly heightPixels: number
+}
+export const windowChange: Struct<WindowChange> = struct({
+  columns: uint32,
+  rows: uint32,
+  widthPixels: uint32,
+  heightPixels: uint32,
+})
+
+/** `env`, RFC 4254 §6.4. */
+export interface Environment {
+  readonly name: string
+  readonly value: string
+}
+export const environment: Struct<Environment> = struct({ name: utf8, value: utf8 })
+
+/** `exec`, RFC 4254 §6.5. The command is bytes: its encoding is the business of the two ends. */
+export interface Exec {
+  readonly command: Uint8Array
+}
+export const exec: Struct<Exec> = struct({ command: string })
+
+/** `subsystem`, RFC 4254 §6.5. */
+export interface Subsystem {
+  readonly name: string
+}
+export const subsystem: Struct<Subsystem> = struct({ name: utf8 })
+
+/** `signal`, RFC 4254 §6.9. */
+export interface Signal {
+  /** Without SIG: `TERM`, `INT`, or `name@domain`. */
+  readonly name: string
+}
+export const signal: Struct<Signal> = struct({ name: utf8 })
+
+/** `break`, RFC 4335 §3. */
+export interface Break {
+  /** 0 leaves it to the receiver. */
+  readonly lengthMs: number
+}
+export const breakRequest: Struct<Break> = struct({ lengthMs: uint32 })
+
+/** `exit-status`, RFC 4254 §6.10. */
+export interface ExitStatusRequest {
+  readonly code: number
+}
+export const exitStatus: Struct<ExitStatusRequest> = struct({ code: uint32 })
+
+/** `exit-signal`, RFC 4254 §6.10. */
+export interface ExitSignal {
+  /** Without SIG. */
+  readonly name: string
+  readonly coreDumped: boolean
+  readonly message: string
+  readonly languageTag: string
+}
+export const exitSignal: Struct<ExitSignal> = struct({
+  name: utf8,
+  coreDumped: boolean,
+  message: utf8,
+  languageTag: utf8,
+})

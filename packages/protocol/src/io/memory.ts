@@ -1,0 +1,121 @@
+/** Two transports joined back to back in this process. */
+import { type Deferred, deferred, rejected } from '../deferred.ts'
+import { SshError } from '../errors.ts'
+import { Inbox } from './inbox.ts'
+import type { Transport } from './transport.ts'
+
+export interface MemoryPairOptions {
+  /** Bytes one side may have written and the other not read before `write` waits. Default 256 KiB. */
+  readonly capacityBytes?: number
+}
+
+const CAPACITY_BYTES = 256 * 1024
+/**
+ * Everything here runs in microtasks, so two busy peers would never let a timer or a socket have
+ * its turn. After so many bytes a read comes in a turn of the event loop of its own.
+ */
+const TURN_BYTES = 1024 * 1024
+
+/**
+ * A pair of transports: what one writes the other reads. Chunks are copied once, because a writer
+ * may use its buffer again and a reader may keep what it got. Both are marked `inProcess`.
+ * Throws RangeError if `capacityBytes` is not a positive integer.
+ */
+export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transport] {
+  const capacityBytes = options.capacityBytes ?? CAPACITY_BYTES
+  if (!Number.isSafeInteger(capacityBytes) || capacityBytes < 1) {
+    throw new RangeError('capacityBytes must be a positive integer')
+  }
+  const there = new Pipe(capacityBytes)
+  const back = new Pipe(capacityBytes)
+  return [new MemoryEnd(back, there), new MemoryEnd(there, back)]
+}
+
+class MemoryEnd implements Transport {
+  readonly inProcess = true as const
+  readonly #incoming: Pipe
+  readonly #outgoing: Pipe
+
+  constructor(incoming: Pipe, outgoing: Pipe) {
+    this.#incoming = incoming
+    this.#outgoing = outgoing
+  }
+
+  read(): Promise<Uint8Array | undefined> {
+    return this.#incoming.read()
+  }
+
+  write(chunk: Uint8Array): Promise<void> {
+    return this.#outgoing.write(chunk)
+  }
+
+  close(): Promise<void> {
+    this.#outgoing.end()
+    return Promise.resolve()
+  }
+
+  abort(reason?: unknown): void {
+    const ours = reason ?? new SshError('SSH_ABORTED', 'the transport was aborted')
+    const theirs = new SshError('SSH_TRANSPORT', 'the other end aborted the transport')
+    this.#incoming.abort(ours, theirs)
+    this.#outgoing.abort(theirs, ours)
+  }
+}
+
+/** One direction. */
+class Pipe {
+  readonly #inbox = new Inbox()
+  readonly #capacityBytes: number
+  readonly #writers: Deferred<void>[] = []
+  #writeError: unknown
+  #untilTurn = TURN_BYTES
+
+  constructor(capacityBytes: number) {
+    this.#capacityBytes = capacityBytes
+  }
+
+  read(): Promise<Uint8Array | undefined> {
+    const next = this.#inbox.read()
+    this.#release()
+    if (this.#untilTurn > 0) return next
+    this.#untilTurn = TURN_BYTES
+    return nextTurn().then(() => next)
+  }
+
+  write(chunk: Uint8Array): Promise<void> {
+    if (this.#writeError !== undefined) return rejected(this.#writeError)
+    if (this.#inbox.ended) {
+      return rejected(new SshError('SSH_TRANSPORT', 'the writing side has been closed'))
+    }
+    this.#untilTurn -= chunk.length
+    this.#inbox.push(chunk.slice())
+    if (this.#inbox.bytes < this.#capacityBytes) return Promise.resolve()
+    const writer = deferred<void>()
+    this.#writers.push(writer)
+    return writer.promise
+  }
+
+  end(): void {
+    this.#inbox.end()
+  }
+
+  abort(readReason: unknown, writeReason: unknown): void {
+    this.#inbox.abort(readReason)
+    this.#writeError ??= writeReason
+    for (const writer of this.#writers.splice(0)) writer.reject(writeReason)
+  }
+
+  #release(): void {
+    if (this.#inbox.bytes >= this.#capacityBytes) return
+    for (const writer of this.#writers.splice(0)) writer.resolve()
+  }
+}
+
+/** `setImmediate` where the runtime has it, for a zero timeout may cost a millisecond. */
+function nextTurn(): Promise<void> {
+  const { setImmediate } = globalThis as { setImmediate?: (callback: () => void) => unknown }
+  return new Promise((resolve) => {
+    if (setImmediate === undefined) setTimeout(resolve, 0)
+    else setImmediate(resolve)
+  })
+}
