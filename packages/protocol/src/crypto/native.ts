@@ -1,10 +1,31 @@
-/** The best provider of this runtime: native primitives laid over the portable ones. */
-import { nobleCrypto } from './noble.ts'
-import type { CryptoProvider } from './provider.ts'
+/**
+ * The best provider of this runtime: native primitives laid over the portable ones. Each is taken
+ * only if `node:crypto` can be had without importing it (so that bundles for browsers stay clean)
+ * and the primitive gives a known answer: runtimes differ in what they emulate, and probing tells
+ * more than a version number.
+ */
 
-/** See `defaultCrypto`; probes afresh. */
+import { nobleCrypto } from './noble.ts'
+import { type NodeCrypto, nodeOverrides } from './node-primitives.ts'
+import type { CryptoProvider, Primitive } from './provider.ts'
+
+/** Probes afresh and gives a new provider; see `defaultCrypto` for the shared one. */
 export function nativeCrypto(): CryptoProvider {
-  return nobleCrypto
+  const node = nodeCrypto()
+  if (node === undefined) return nobleCrypto
+  const fast = new Set<Primitive>()
+  const overrides: Partial<CryptoProvider> = {}
+  for (const { primitive, override, works } of nodeOverrides(node)) {
+    try {
+      if (!works()) continue
+    } catch {
+      // A runtime that lacks a primitive throws when it is used; the portable one serves then.
+      continue
+    }
+    fast.add(primitive)
+    Object.assign(overrides, override)
+  }
+  return { ...nobleCrypto, ...overrides, name: fast.size === 0 ? 'noble' : 'native', fast }
 }
 
 let memoised: CryptoProvider | undefined
@@ -13,4 +34,17 @@ let memoised: CryptoProvider | undefined
 export function defaultCrypto(): CryptoProvider {
   memoised ??= nativeCrypto()
   return memoised
+}
+
+/** The runtime's `node:crypto`, found without an import that a bundler would follow. */
+function nodeCrypto(): NodeCrypto | undefined {
+  // The one place that looks for `process`; typed here by what is used of it.
+  const runtime = globalThis as {
+    readonly process?: { readonly getBuiltinModule?: (id: string) => unknown }
+  }
+  try {
+    return runtime.process?.getBuiltinModule?.('node:crypto') as NodeCrypto | undefined
+  } catch {
+    return undefined
+  }
 }
