@@ -94,8 +94,13 @@ const runtimeCommands: Readonly<Record<string, readonly string[]>> = {
 
 /** The program of a runtime: from `conformance/runtimes`, else from the path. */
 function findRuntime(name: string): string | undefined {
+  const installed = join(root, 'conformance/runtimes/node_modules')
   const folders = [
-    join(root, 'conformance/runtimes/node_modules/.bin'),
+    // Not `.bin/bun`, which works only after an install script; this is what that would copy.
+    ...(name === 'bun' ? ['x64', 'aarch64'].map((cpu) => `@oven/bun-linux-${cpu}/bin`) : []).map(
+      (folder) => join(installed, folder),
+    ),
+    ...(name === 'deno' ? [join(installed, '.bin')] : []),
     ...(process.env['PATH'] ?? '').split(':'),
   ]
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path))
