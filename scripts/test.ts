@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util'
 import { type Bundled, bundle, root, scratch, sourceCondition } from './bundle.mjs'
 import { checks } from './checks.ts'
 import { type Job, killAll, type Outcome, run } from './job.ts'
+import { buildPrograms } from './programs.ts'
 
 const { values: options, positionals: patterns } = parseArgs({
   allowPositionals: true,
@@ -75,6 +76,19 @@ async function bundleTests(
     }
   }
   return { bundled, broken }
+}
+
+/** Builds the `msb` command if one of the tests runs it. */
+async function buildForTests(bundled: ReadonlyMap<string, Bundled>): Promise<Outcome[]> {
+  const user = 'scripts/programs.ts'
+  if (![...bundled.values()].some(({ sources }) => sources.includes(user))) return []
+  try {
+    await buildPrograms()
+    return []
+  } catch (error) {
+    const output = error instanceof Error ? error.message : String(error)
+    return [{ name: 'building msb', passed: 0, failed: 1, skipped: 0, ms: 0, output }]
+  }
 }
 
 function nodeJob(path: string, bundled: Bundled): Job {
@@ -143,6 +157,7 @@ function report({ name, passed, failed, skipped, ms, output }: Outcome): void {
 async function main(): Promise<void> {
   const paths = findTests()
   const { bundled, broken } = await bundleTests(paths)
+  broken.push(...(await buildForTests(bundled)))
   for (const outcome of broken) report(outcome)
   const jobs = [
     ...(options.ci && patterns.length === 0 ? checks() : []),

@@ -1,0 +1,27 @@
+// The protocol as a bundle for browsers, to see that it can be one and what it weighs.
+
+import { gzipSync } from 'node:zlib'
+import * as esbuild from 'esbuild'
+import { root, sourceCondition } from './bundle.mjs'
+
+/** What client and server with all modern algorithms may weigh, minified and compressed. */
+export const browserBudgetKiB = 80
+
+/** The size now, in KiB. Rejects if anything in it is not for browsers. */
+export async function browserSizeKiB(): Promise<number> {
+  const result = await esbuild.build({
+    entryPoints: ['packages/protocol/src/index.ts'],
+    absWorkingDir: root,
+    bundle: true,
+    write: false,
+    minify: true,
+    platform: 'browser',
+    format: 'esm',
+    target: 'es2022',
+    conditions: [sourceCondition],
+    logLevel: 'silent',
+  })
+  const [output] = result.outputFiles
+  if (output === undefined) throw new Error('the protocol gave no browser bundle')
+  return gzipSync(output.contents).length / 1024
+}
