@@ -1,5 +1,6 @@
 // The protocol as a bundle for browsers, to see that it can be one and what it weighs.
 
+import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import * as esbuild from 'esbuild'
 import { root, sourceCondition } from './bundle.mjs'
@@ -10,7 +11,7 @@ export const browserBudgetKiB = 80
 /** The size now, in KiB. Rejects if anything in it is not for browsers. */
 export async function browserSizeKiB(): Promise<number> {
   const result = await esbuild.build({
-    entryPoints: ['packages/protocol/src/index.ts'],
+    entryPoints: [join(root, 'packages/protocol/src/index.ts')],
     absWorkingDir: root,
     bundle: true,
     write: false,

@@ -35,7 +35,7 @@ export async function buildPrograms(): Promise<void> {
 
 async function single(source: string): Promise<Uint8Array> {
   const result = await esbuild.build({
-    entryPoints: [source],
+    entryPoints: [join(root, source)],
     absWorkingDir: root,
     bundle: true,
     write: false,
