@@ -1,0 +1,231 @@
+/** The server's half of authentication: RFC 4252, keyboard-interactive of RFC 4256. */
+import { assert } from '../assert.ts'
+import { DisconnectError, SshError } from '../errors.ts'
+import { PublicKey } from '../keys/public-key.ts'
+import { AUTH_REQUESTS_MAX } from '../limits.ts'
+import type { Context } from '../machine/context.ts'
+import type { AuthRequest, AuthVerdict, Prompt } from '../machine/event.ts'
+import { DISCONNECT, MSG } from '../wire/numbers.ts'
+import { Reader } from '../wire/reader.ts'
+import {
+  keyboardInteractiveRequest,
+  passwordRequest,
+  publickeyRequest,
+  publickeySigned,
+  type UserauthRequest,
+  userauthBanner,
+  userauthFailure,
+  userauthInfoRequest,
+  userauthInfoResponse,
+  userauthPasswdChangereq,
+  userauthPkOk,
+  userauthRequest,
+  userauthSuccess,
+} from '../wire/userauth.ts'
+
+export interface ServerAuthOptions {
+  /** Methods told in USERAUTH_FAILURE until a partial success names others. */
+  readonly methods: readonly string[]
+  readonly banner: string | undefined
+  /** Failures, the first `none` and probes aside, after which the client is sent away. */
+  readonly failuresMax: number
+  /** Called on success, before anything of the connection protocol. */
+  readonly authenticated: (username: string, method: string) => void
+}
+
+/** A keyboard-interactive dialogue that waits for responses. */
+interface Dialogue {
+  readonly submethods: readonly string[]
+  readonly prompts: readonly Prompt[]
+}
+
+export class ServerAuth {
+  readonly #context: Context
+  readonly #options: ServerAuthOptions
+  #methods: readonly string[]
+  #username: string | undefined
+  #requests = 0
+  #failures = 0
+  #dialogue: Dialogue | undefined
+
+  constructor(context: Context, options: ServerAuthOptions) {
+    this.#context = context
+    this.#options = options
+    this.#methods = options.methods
+  }
+
+  /** Whether `number` (50 to 79) may come now. */
+  permits(number: number): boolean {
+    if (number === MSG.USERAUTH_REQUEST) return true
+    return number === MSG.USERAUTH_INFO_RESPONSE && this.#dialogue !== undefined
+  }
+
+  /** Takes a message that `permits` let through. */
+  receive(payload: Uint8Array): void {
+    if (++this.#requests > AUTH_REQUESTS_MAX) throw tooManyFailures()
+    if (payload[0] === MSG.USERAUTH_INFO_RESPONSE) this.#receiveResponses(payload)
+    else this.#receiveRequest(payload)
+  }
+
+  #receiveRequest(payload: Uint8Array): void {
+    const request = userauthRequest.decode(payload)
+    // A new request abandons a dialogue that was under way (RFC 4256 §3.2).
+    this.#dialogue = undefined
+    if (request.serviceName !== 'ssh-connection') {
+      throw new DisconnectError(
+        DISCONNECT.SERVICE_NOT_AVAILABLE,
+        `no service ${request.serviceName} to authenticate for`,
+        false,
+      )
+    }
+    if (this.#username === undefined) {
+      this.#username = request.username
+      const { banner } = this.#options
+      if (banner !== undefined) {
+        this.#context.send(userauthBanner.encode({ text: banner, languageTag: '' }))
+      }
+    } else if (this.#username !== request.username) {
+      // Steps passed as one user must not count for another; OpenSSH does the same.
+      throw new SshError('SSH_PROTOCOL', 'the user name changed during authentication')
+    }
+    switch (request.methodName) {
+      case 'none':
+        return this.#ask({ method: 'none' })
+      case 'publickey':
+        return this.#publickey(request)
+      case 'password':
+        return this.#password(request)
+      case 'keyboard-interactive': {
+        const { submethods } = keyboardInteractiveRequest.decode(request.methodSpecific)
+        if (!this.#methods.includes('keyboard-interactive')) return this.#fail(true)
+        return this.#ask({ method: 'keyboard-interactive', submethods, responses: undefined })
+      }
+      default:
+        return this.#fail(true)
+    }
+  }
+
+  #publickey(request: UserauthRequest): void {
+    const fields = publickeyRequest.decode(request.methodSpecific)
+    const { signed, algorithm, publicKey: blob, signaturePart } = fields
+    const spec = this.#context.algorithms.userKeys.find(({ name }) => name === algorithm)
+    if (spec === undefined || !this.#methods.includes('publickey')) return this.#fail(signed)
+    let publicKey: PublicKey
+    try {
+      publicKey = PublicKey.fromBlob(blob)
+    } catch {
+      return this.#fail(signed)
+    }
+    if (publicKey.type !== spec.keyType) return this.#fail(signed)
+    if (!signed) {
+      new Reader(signaturePart).end()
+      return this.#ask({ method: 'publickey', publicKey, algorithm, probe: true })
+    }
+    const reader = new Reader(signaturePart)
+    const signature = reader.string()
+    reader.end()
+    const data = publickeySigned.encode({
+      sessionId: this.#context.sessionId,
+      request: userauthRequest.encode({
+        ...request,
+        methodSpecific: publickeyRequest.encode({ ...fields, signaturePart: new Uint8Array(0) }),
+      }),
+    })
+    if (!spec.verify(this.#context.crypto, publicKey, data, signature)) return this.#fail(true)
+    this.#ask({ method: 'publickey', publicKey, algorithm, probe: false })
+  }
+
+  #password(request: UserauthRequest): void {
+    const { change, password, newPasswordPart } = passwordRequest.decode(request.methodSpecific)
+    const reader = new Reader(newPasswordPart)
+    const newPassword = change ? reader.utf8() : undefined
+    reader.end()
+    if (!this.#methods.includes('password')) return this.#fail(true)
+    this.#ask({
+      method: 'password',
+      password,
+      ...(newPassword === undefined ? {} : { newPassword }),
+    })
+  }
+
+  #receiveResponses(payload: Uint8Array): void {
+    const dialogue = this.#dialogue
+    assert(dialogue !== undefined, 'permits() lets responses through only in a dialogue')
+    this.#dialogue = undefined
+    const { responses } = userauthInfoResponse.decode(payload)
+    if (responses.length !== dialogue.prompts.length) {
+      throw new SshError(
+        'SSH_PROTOCOL',
+        `${responses.length} responses to ${dialogue.prompts.length} prompts`,
+      )
+    }
+    this.#ask({ method: 'keyboard-interactive', submethods: dialogue.submethods, responses })
+  }
+
+  #ask(request: AuthRequest): void {
+    const username = this.#username
+    assert(username !== undefined, 'a request named the user')
+    this.#context.ask('authenticate', { username, request }, (verdict) =>
+      this.#conclude(username, request, verdict),
+    )
+  }
+
+  #conclude(username: string, request: AuthRequest, verdict: AuthVerdict): void {
+    switch (verdict.type) {
+      case 'accept':
+        if (request.method === 'publickey' && request.probe) {
+          const { algorithm, publicKey } = request
+          this.#context.send(userauthPkOk.encode({ algorithm, publicKey: publicKey.blob }))
+          return
+        }
+        return this.#options.authenticated(username, request.method)
+      case 'reject':
+        return this.#fail(
+          request.method === 'publickey' ? !request.probe : request.method !== 'none',
+        )
+      case 'partial':
+        this.#methods = verdict.methods
+        this.#context.send(
+          userauthFailure.encode({ methods: verdict.methods, partialSuccess: true }),
+        )
+        return
+      case 'prompt':
+        if (request.method !== 'keyboard-interactive') return this.#fail(true)
+        this.#dialogue = { submethods: request.submethods, prompts: verdict.prompts }
+        this.#context.send(
+          userauthInfoRequest.encode({
+            name: verdict.name,
+            instruction: verdict.instruction,
+            languageTag: '',
+            prompts: verdict.prompts,
+          }),
+        )
+        return
+      case 'change-password':
+        if (request.method !== 'password') return this.#fail(true)
+        this.#context.send(
+          userauthPasswdChangereq.encode({ prompt: verdict.prompt, languageTag: '' }),
+        )
+        return
+    }
+  }
+
+  #fail(counts: boolean): void {
+    if (counts && ++this.#failures >= this.#options.failuresMax) throw tooManyFailures()
+    this.#context.send(userauthFailure.encode({ methods: this.#methods, partialSuccess: false }))
+  }
+
+  /** Told to the client just before the connection protocol begins. */
+  static success(): Uint8Array {
+    return userauthSuccess.encode({})
+  }
+}
+
+function tooManyFailures(): DisconnectError {
+  return new DisconnectError(
+    DISCONNECT.NO_MORE_AUTH_METHODS_AVAILABLE,
+    'too many authentication failures',
+    false,
+    'SSH_AUTHENTICATION',
+  )
+}

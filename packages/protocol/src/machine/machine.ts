@@ -1,0 +1,662 @@
+/**
+ * The SSH protocol, both roles, without sockets, clocks or promises: bytes in, events and bytes
+ * out. It composes the layers (packets, key exchange, authentication, multiplexer), decides what may
+ * arrive when, and turns every failure into a DISCONNECT and a last event.
+ */
+import type { Algorithms } from '../algorithms/spec.ts'
+import { assert } from '../assert.ts'
+import { ClientAuth } from '../auth/client.ts'
+import { ServerAuth } from '../auth/server.ts'
+import { Mux } from '../connection/mux.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
+import { DisconnectError, SshError } from '../errors.ts'
+import type { PublicKey } from '../keys/public-key.ts'
+import {
+  AUTH_FAILURES_MAX,
+  CHANNELS_MAX,
+  HANDSHAKE_MS,
+  HELD_MESSAGES_MAX,
+  KEY_EXCHANGE_MS,
+  OUTPUT_BYTES_HARD,
+  OUTPUT_BYTES_SOFT,
+  WINDOW_BYTES,
+} from '../limits.ts'
+import { messageName, traceLine } from '../trace.ts'
+import { KeyExchange, type RekeyLimits } from '../transport/key-exchange.ts'
+import { PacketReader, PacketWriter } from '../transport/packets.ts'
+import { identification, VersionReader } from '../transport/version.ts'
+import { DISCONNECT, MSG } from '../wire/numbers.ts'
+import {
+  debug,
+  disconnect,
+  extInfo,
+  ignore,
+  ping,
+  pong,
+  serviceAccept,
+  serviceRequest,
+  unimplemented,
+} from '../wire/transport.ts'
+import type { Answers, Context, QuestionFields } from './context.ts'
+import type {
+  AuthAttempt,
+  AuthVerdict,
+  ChannelId,
+  Event,
+  Negotiated,
+  Question,
+  QuestionId,
+} from './event.ts'
+import { isKnown, isPermitted, type Phase } from './permitted.ts'
+
+const USERAUTH = 'ssh-userauth'
+const PING_EXTENSION = 'ping@openssh.com'
+const NOTHING = new Uint8Array(0)
+const ascii = new TextEncoder()
+
+export interface MachineOptions {
+  readonly role: 'client' | 'server'
+  readonly crypto: CryptoProvider
+  readonly algorithms: Algorithms
+  /** Name and version in our identification, such as `sandbox-ssh_0.1.0`. */
+  readonly softwareVersion: string
+  /** The time now, milliseconds on any monotonic clock; `advance` tells it from then on. */
+  readonly nowMs: number
+  /** Client: whom to authenticate as. */
+  readonly username?: string
+  /** Server: public halves of the keys that `sign` questions will be answered with. */
+  readonly hostKeys?: readonly PublicKey[]
+  /** Server: methods told to clients; only those that can succeed. */
+  readonly authMethods?: readonly string[]
+  /** Server: text shown before authentication. */
+  readonly banner?: string
+  /** Server: failures before the client is sent away. */
+  readonly authFailuresMax?: number
+  /** Refuse peers without strict key exchange. */
+  readonly requireStrictKex?: boolean
+  readonly rekey?: RekeyLimits
+  /** From construction to the end of authentication, milliseconds. */
+  readonly handshakeMs?: number
+  /** Window we grant on each channel. */
+  readonly windowBytes?: number
+  readonly channelsMax?: number
+  /** Receives one line a message: names and sizes, no contents. */
+  readonly trace?: (line: string) => void
+}
+
+/** A question that waits for its answer. */
+interface Pending {
+  readonly id: QuestionId
+  readonly kind: keyof Answers
+  readonly resume: (answer: never) => void
+}
+
+export class Machine {
+  readonly #options: MachineOptions
+  readonly #versionReader: VersionReader
+  readonly #writer: PacketWriter
+  readonly #reader: PacketReader = new PacketReader()
+  readonly #kex: KeyExchange
+  readonly #auth: ClientAuth | ServerAuth
+  readonly #mux: Mux
+  #phase: Phase = 'version'
+  #closed = false
+  #nowMs: number
+  readonly #startedMs: number
+  #events: Event[] = []
+  #question: Pending | undefined
+  #nextQuestion: QuestionId = 1
+  /** Messages that a key exchange under way holds back. */
+  #held: Uint8Array[] = []
+  #peerIdentification: string | undefined
+  /** Extensions the peer told in EXT_INFO. */
+  readonly #extensions: Map<string, Uint8Array> = new Map()
+
+  /** Queues our identification and KEXINIT. Throws `TypeError` on options that make no sense. */
+  constructor(options: MachineOptions) {
+    const { role, crypto } = options
+    if (role === 'server' && (options.hostKeys ?? []).length === 0) {
+      throw new TypeError('hostKeys: a server needs at least one')
+    }
+    if (role === 'client' && options.username === undefined) {
+      throw new TypeError('username: a client needs one')
+    }
+    this.#options = options
+    this.#nowMs = this.#startedMs = options.nowMs
+    this.#versionReader = new VersionReader(role)
+    this.#writer = new PacketWriter(crypto)
+    const { trace } = options
+    if (trace !== undefined) this.#writer.onPacket = (payload) => trace(traceLine('out', payload))
+    const context = this.#context()
+    const ownIdentification = identification(options.softwareVersion)
+    this.#kex = new KeyExchange(context, this.#writer, this.#reader, {
+      ownIdentification,
+      hostKeys: options.hostKeys ?? [],
+      rekey: options.rekey ?? {},
+      requireStrict: options.requireStrictKex ?? false,
+      newKeysSent: (initial) => this.#newKeysSent(initial),
+    })
+    this.#auth = this.#makeAuth(context)
+    this.#mux = new Mux(context, {
+      windowBytes: options.windowBytes ?? WINDOW_BYTES,
+      channelsMax: options.channelsMax ?? CHANNELS_MAX,
+      outputRoom: () =>
+        this.#kex.permitsSending ? OUTPUT_BYTES_SOFT - this.#writer.queuedBytes : 0,
+      build: (length, fill) => this.#writer.build(length, fill),
+    })
+    this.#writer.raw(ascii.encode(`${ownIdentification}\r\n`))
+    this.#kex.start()
+  }
+
+  // What goes in and out
+
+  /**
+   * Takes what arrived. The machine owns `bytes` from now on: packets are opened in place and handed
+   * out as views. Whatever the peer sent, this returns; failure is the `closed` event.
+   */
+  receive(bytes: Uint8Array): void {
+    if (this.#closed) return
+    this.#guard(() => {
+      if (this.#phase !== 'version') this.#reader.push(bytes)
+      else if (!this.#receiveVersion(bytes)) return
+      this.#process()
+    })
+  }
+
+  /** The peer closed its side of the transport. */
+  receiveEnd(): void {
+    if (this.#closed) return
+    const error = new SshError('SSH_CONNECTION_LOST', `the connection ended during ${this.phase}`)
+    this.#close(error)
+  }
+
+  /** Next bytes to send, at most about 64 KiB, the caller's to keep; undefined if there are none. */
+  takeOutput(): Uint8Array | undefined {
+    return this.#writer.take()
+  }
+
+  /** Bytes queued and not yet taken. */
+  get outputBytes(): number {
+    return this.#writer.queuedBytes
+  }
+
+  /** What happened next, or undefined if nothing more did. */
+  nextEvent(): Event | undefined {
+    const event = this.#events.shift()
+    if (event !== undefined || this.#closed) return event
+    const channel = this.#mux.nextWritable()
+    return channel === undefined ? undefined : { type: 'channel-writable', channel }
+  }
+
+  /** Tells the time, milliseconds on the clock of `nowMs`. */
+  advance(nowMs: number): void {
+    if (this.#closed) return
+    this.#nowMs = nowMs
+    this.#guard(() => {
+      if (this.#phase !== 'connection' && nowMs >= this.#handshakeEndMs) {
+        throw new SshError('SSH_TIMEOUT', `no end of ${this.phase} within the handshake time`)
+      }
+      const { startedMs } = this.#kex
+      if (startedMs !== undefined && nowMs >= startedMs + KEY_EXCHANGE_MS) {
+        throw new SshError('SSH_TIMEOUT', `key exchange took over ${KEY_EXCHANGE_MS} ms`)
+      }
+      this.#rekeyIfDue()
+    })
+  }
+
+  /** When to call `advance` next, at the latest. */
+  get deadlineMs(): number {
+    const { startedMs } = this.#kex
+    const exchange =
+      startedMs === undefined ? Number.POSITIVE_INFINITY : startedMs + KEY_EXCHANGE_MS
+    if (this.#phase !== 'connection') return Math.min(this.#handshakeEndMs, exchange)
+    return Math.min(this.#kex.dueMs, exchange)
+  }
+
+  /** False while a question blocks the protocol, and after the end. */
+  get wantsInput(): boolean {
+    return !this.#closed && this.#question === undefined
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** How far the connection has come, for messages. */
+  get phase(): string {
+    return this.#phase === 'version' ? 'identification' : this.#phase
+  }
+
+  get peerIdentification(): string | undefined {
+    return this.#peerIdentification
+  }
+
+  get negotiated(): Negotiated | undefined {
+    return this.#kex.negotiated
+  }
+
+  /** Exchange hash of the first key exchange; do not modify. */
+  get sessionId(): Uint8Array | undefined {
+    return this.#kex.sessionId
+  }
+
+  // Answers. Each throws `TypeError` if `id` is not the open question of that kind.
+
+  answerHostKey(id: QuestionId, accepted: boolean): void {
+    this.#answer('host-key', id, accepted)
+  }
+
+  /** `signature` is a whole signature blob; undefined if the signer could or would not. */
+  answerSignature(id: QuestionId, signature: Uint8Array | undefined): void {
+    this.#answer('sign', id, signature)
+  }
+
+  /** Answers `authenticate-next` and `change-password`; undefined gives up. */
+  answerAttempt(id: QuestionId, attempt: AuthAttempt | undefined): void {
+    const kind =
+      this.#question?.kind === 'change-password' ? 'change-password' : 'authenticate-next'
+    this.#answer(kind, id, attempt)
+  }
+
+  answerPrompts(id: QuestionId, responses: readonly string[]): void {
+    this.#answer('prompts', id, responses)
+  }
+
+  answerAuthentication(id: QuestionId, verdict: AuthVerdict): void {
+    this.#answer('authenticate', id, verdict)
+  }
+
+  // The connection protocol. Commands for a channel that is gone do nothing: the peer's CLOSE may
+  // cross any of them.
+
+  /** Asks for a channel. Throws SshError `SSH_LIMIT` if too many are open. */
+  openChannel(channelType: string, typeSpecific: Uint8Array = NOTHING): ChannelId {
+    this.#needConnection()
+    return this.#mux.open(channelType, typeSpecific)
+  }
+
+  acceptChannel(channel: ChannelId, typeSpecific: Uint8Array = NOTHING): void {
+    if (!this.#closed) this.#guard(() => this.#mux.accept(channel, typeSpecific))
+  }
+
+  /** `reason` is one of RFC 4254 §5.1. */
+  rejectChannel(channel: ChannelId, reason: number, description: string): void {
+    if (!this.#closed) this.#guard(() => this.#mux.reject(channel, reason, description))
+  }
+
+  /**
+   * Queues as much of `data` as may go now (window, no key exchange under way, output under its
+   * bound) and returns how many bytes that was; `channel-writable` tells when more may. The data is
+   * copied. `extended` is 0, or a data_type_code such as 1 for stderr.
+   */
+  sendData(channel: ChannelId, data: Uint8Array, extended = 0): number {
+    if (this.#closed) return 0
+    let granted = 0
+    this.#guard(() => {
+      granted = this.#mux.sendData(channel, data, extended)
+      this.#rekeyIfDue()
+    })
+    return granted
+  }
+
+  /** Sends EOF after all that was granted. */
+  sendEof(channel: ChannelId): void {
+    if (!this.#closed) this.#guard(() => this.#mux.sendEof(channel))
+  }
+
+  /** Sends CLOSE; the `channel-closed` event follows when the peer has sent its own. */
+  closeChannel(channel: ChannelId): void {
+    if (!this.#closed) this.#guard(() => this.#mux.close(channel))
+  }
+
+  /** Gives credit back for `bytes` of data that the consumer has taken. */
+  consume(channel: ChannelId, bytes: number): void {
+    if (!this.#closed) this.#guard(() => this.#mux.consume(channel, bytes))
+  }
+
+  /** Throws SshError `SSH_LIMIT` if too many replies are outstanding. */
+  channelRequest(channel: ChannelId, request: string, data: Uint8Array, wantReply: boolean): void {
+    if (!this.#closed) this.#mux.request(channel, request, data, wantReply)
+  }
+
+  answerChannelRequest(channel: ChannelId, ok: boolean): void {
+    if (!this.#closed) this.#guard(() => this.#mux.answer(channel, ok))
+  }
+
+  /** Throws SshError `SSH_LIMIT` if too many replies are outstanding. */
+  globalRequest(request: string, data: Uint8Array, wantReply: boolean): void {
+    this.#needConnection()
+    this.#mux.requestGlobal(request, data, wantReply)
+  }
+
+  answerGlobalRequest(ok: boolean, data: Uint8Array = NOTHING): void {
+    if (!this.#closed) this.#guard(() => this.#mux.answerGlobal(ok, data))
+  }
+
+  /** Sends a PING if the peer offers `ping@openssh.com`; false if not. A `pong` event follows. */
+  ping(data: Uint8Array): boolean {
+    if (this.#closed || !this.#extensions.has(PING_EXTENSION)) return false
+    this.#guard(() => this.#send(ping.encode({ data })))
+    return true
+  }
+
+  /** Exchanges keys now, unless that is under way. */
+  rekey(): void {
+    if (!this.#closed && this.#phase === 'connection') this.#guard(() => this.#kex.start())
+  }
+
+  /** Says goodbye (RFC 4253 §11.1) and ends. */
+  disconnect(reason: number, description: string): void {
+    if (this.#closed) return
+    this.#sendDisconnect(reason, description)
+    this.#close(undefined)
+  }
+
+  // Receiving
+
+  /** True once the identification was read; what follows it is queued. */
+  #receiveVersion(bytes: Uint8Array): boolean {
+    const version = this.#versionReader.read(bytes)
+    if (version === undefined) return false
+    this.#peerIdentification = version.identification
+    this.#kex.setPeerIdentification(version.identification)
+    this.#phase = 'key-exchange'
+    this.#emit({ type: 'version', identification: version.identification })
+    this.#reader.push(bytes.subarray(version.used))
+    return true
+  }
+
+  #process(): void {
+    while (!this.#closed && this.#question === undefined) {
+      const sequenceNumber = this.#reader.sequenceNumber
+      const payload = this.#reader.next()
+      if (payload === undefined) return
+      this.#options.trace?.(traceLine('in', payload))
+      this.#dispatch(payload, sequenceNumber)
+      if (this.#writer.queuedBytes > OUTPUT_BYTES_HARD) {
+        throw new SshError('SSH_LIMIT', 'the peer asks for more than it reads')
+      }
+      this.#rekeyIfDue()
+    }
+  }
+
+  #dispatch(payload: Uint8Array, sequenceNumber: number): void {
+    const number = payload[0] as number
+    const { role } = this.#options
+    if (!isPermitted(role, this.#phase, this.#kex.peerIsExchanging, number)) {
+      // Strict key exchange has no room for messages that nobody knows.
+      if (isKnown(number) || this.#phase === 'key-exchange') throw this.#unexpected(number)
+      this.#send(unimplemented.encode({ sequenceNumber }))
+      return
+    }
+    if (number <= MSG.DEBUG || (number >= 20 && number < 50)) {
+      if (!this.#kex.permits(number)) throw this.#unexpected(number)
+      if (number >= 20) return this.#receiveExchange(payload)
+      return this.#receiveTransport(payload)
+    }
+    if (number < 20) return this.#receiveService(payload)
+    if (number < 80) return this.#receiveAuth(payload)
+    if (number === MSG.PING) return this.#send(pong.encode(ping.decode(payload)))
+    if (number === MSG.PONG) {
+      return this.#emit({ type: 'pong', data: pong.decode(payload).data })
+    }
+    this.#mux.receive(payload)
+  }
+
+  #receiveExchange(payload: Uint8Array): void {
+    this.#kex.receive(payload)
+    if (this.#phase === 'key-exchange' && this.#kex.sessionId !== undefined) this.#phase = 'service'
+  }
+
+  #receiveTransport(payload: Uint8Array): void {
+    switch (payload[0]) {
+      case MSG.DISCONNECT: {
+        const { reasonCode, description } = disconnect.decode(payload)
+        const text = printable(description)
+        return this.#close(
+          new DisconnectError(reasonCode, `the peer disconnected: ${text} (${reasonCode})`, true),
+        )
+      }
+      case MSG.IGNORE:
+        ignore.decode(payload)
+        return
+      case MSG.UNIMPLEMENTED:
+        unimplemented.decode(payload)
+        return
+      default:
+        this.#options.trace?.(`  ${printable(debug.decode(payload).text)}`)
+    }
+  }
+
+  #receiveService(payload: Uint8Array): void {
+    switch (payload[0]) {
+      case MSG.EXT_INFO:
+        for (const { name, value } of extInfo.decode(payload).extensions) {
+          this.#extensions.set(name, value.slice())
+          this.#emit({ type: 'extension', name, value })
+        }
+        return
+      case MSG.SERVICE_REQUEST: {
+        const { serviceName } = serviceRequest.decode(payload)
+        if (serviceName !== USERAUTH) {
+          throw new DisconnectError(
+            DISCONNECT.SERVICE_NOT_AVAILABLE,
+            `no service ${serviceName} before authentication`,
+            false,
+          )
+        }
+        this.#phase = 'authentication'
+        return this.#send(serviceAccept.encode({ serviceName }))
+      }
+      default: {
+        const { serviceName } = serviceAccept.decode(payload)
+        if (serviceName !== USERAUTH) throw this.#unexpected(MSG.SERVICE_ACCEPT)
+        this.#phase = 'authentication'
+        assert(this.#auth instanceof ClientAuth, 'only a client is granted a service')
+        this.#auth.start()
+      }
+    }
+  }
+
+  #receiveAuth(payload: Uint8Array): void {
+    const number = payload[0] as number
+    if (this.#phase === 'connection') return
+    if (!this.#auth.permits(number)) throw this.#unexpected(number)
+    this.#auth.receive(payload)
+  }
+
+  #unexpected(number: number): SshError {
+    return new SshError('SSH_PROTOCOL', `${messageName(number)} is not allowed in ${this.phase}`)
+  }
+
+  // Sending
+
+  #send(payload: Uint8Array): void {
+    if (this.#kex.permitsSending) return this.#writer.packet(payload)
+    if (this.#held.length >= HELD_MESSAGES_MAX) {
+      throw new SshError('SSH_LIMIT', 'too many messages wait for the end of a key exchange')
+    }
+    this.#held.push(payload)
+  }
+
+  /** Our NEWKEYS is out: EXT_INFO must come first (RFC 8308 §2.4), then what was held back. */
+  #newKeysSent(initial: boolean): void {
+    if (initial) {
+      if (this.#options.role === 'server' && this.#kex.peerWantsExtInfo) {
+        this.#writer.packet(extInfo.encode({ extensions: this.#serverExtensions() }))
+      }
+      if (this.#options.role === 'client') {
+        this.#writer.packet(serviceRequest.encode({ serviceName: USERAUTH }))
+      }
+    }
+    const held = this.#held
+    this.#held = []
+    for (const payload of held) this.#writer.packet(payload)
+  }
+
+  #serverExtensions(): readonly { readonly name: string; readonly value: Uint8Array }[] {
+    const algorithms = this.#options.algorithms.userKeys.map(({ name }) => name).join(',')
+    return [
+      { name: 'server-sig-algs', value: ascii.encode(algorithms) },
+      { name: PING_EXTENSION, value: ascii.encode('0') },
+    ]
+  }
+
+  /** Keys are replaced only once the connection protocol runs; some peers cannot do it sooner. */
+  #rekeyIfDue(): void {
+    if (this.#phase === 'connection' && this.#kex.isDue) this.#kex.start()
+  }
+
+  // Questions and events
+
+  #ask<K extends keyof Answers>(
+    kind: K,
+    fields: QuestionFields<K>,
+    resume: (answer: Answers[K]) => void,
+  ): void {
+    assert(this.#question === undefined, 'one question at a time')
+    const id = this.#nextQuestion++
+    this.#question = { id, kind, resume }
+    // The fields are those of this kind; the compiler cannot see that through the generic.
+    this.#emit({ type: 'question', kind, id, ...fields } as unknown as Question)
+  }
+
+  #answer<K extends keyof Answers>(kind: K, id: QuestionId, answer: Answers[K]): void {
+    if (this.#closed) return
+    const question = this.#question
+    if (question?.id !== id || question.kind !== kind) {
+      throw new TypeError(`id: ${id} is not the open question of kind ${kind}`)
+    }
+    this.#question = undefined
+    this.#guard(() => {
+      ;(question.resume as (answer: Answers[K]) => void)(answer)
+      this.#process()
+    })
+  }
+
+  #emit(event: Event): void {
+    this.#events.push(event)
+  }
+
+  // Making and ending
+
+  #context(): Context {
+    const machine = this
+    const { role, crypto, algorithms } = this.#options
+    return {
+      role,
+      crypto,
+      algorithms,
+      get sessionId() {
+        const { sessionId } = machine.#kex
+        assert(sessionId !== undefined, 'the first key exchange is over')
+        return sessionId
+      },
+      get nowMs() {
+        return machine.#nowMs
+      },
+      send: (payload) => this.#send(payload),
+      emit: (event) => this.#emit(event),
+      ask: (kind, fields, resume) => this.#ask(kind, fields, resume),
+    }
+  }
+
+  #makeAuth(context: Context): ClientAuth | ServerAuth {
+    const { role, username = '' } = this.#options
+    if (role === 'client') {
+      return new ClientAuth(context, {
+        username,
+        signatureAlgorithms: () => {
+          const list = this.#extensions.get('server-sig-algs')
+          return list === undefined ? undefined : new TextDecoder().decode(list).split(',')
+        },
+        authenticated: (name, method) => this.#authenticated(name, method),
+      })
+    }
+    return new ServerAuth(context, {
+      methods: this.#options.authMethods ?? ['publickey'],
+      banner: this.#options.banner,
+      failuresMax: this.#options.authFailuresMax ?? AUTH_FAILURES_MAX,
+      authenticated: (name, method) => {
+        this.#send(ServerAuth.success())
+        this.#authenticated(name, method)
+      },
+    })
+  }
+
+  #authenticated(username: string, method: string): void {
+    this.#phase = 'connection'
+    this.#emit({ type: 'authenticated', username, method })
+  }
+
+  get #handshakeEndMs(): number {
+    return this.#startedMs + (this.#options.handshakeMs ?? HANDSHAKE_MS)
+  }
+
+  #needConnection(): void {
+    if (this.#closed) throw new SshError('SSH_CONNECTION_LOST', 'the connection has ended')
+    if (this.#phase !== 'connection') throw new TypeError('not authenticated yet')
+  }
+
+  /** Runs a step; what it throws ends the connection and goes no further. */
+  #guard(step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #fail(cause: unknown): void {
+    const error =
+      cause instanceof SshError
+        ? cause
+        : new SshError('SSH_INTERNAL', `internal error: ${String(cause)}`, { cause })
+    // Before the peer has identified itself there is nobody to understand a DISCONNECT.
+    if (this.#phase !== 'version') {
+      // Messages of ours never hold secrets, but an internal error is none of the peer's business.
+      const text = error.code === 'SSH_INTERNAL' ? 'internal error' : error.message
+      this.#sendDisconnect(reasonFor(error), text)
+    }
+    this.#close(error)
+  }
+
+  #sendDisconnect(reasonCode: number, description: string): void {
+    const text = description.slice(0, 512)
+    this.#writer.packet(disconnect.encode({ reasonCode, description: text, languageTag: '' }))
+  }
+
+  #close(error: SshError | undefined): void {
+    this.#closed = true
+    this.#question = undefined
+    this.#held = []
+    this.#emit({ type: 'closed', error })
+  }
+}
+
+/** The reason of RFC 4253 §11.1 that says most about an error. */
+function reasonFor(error: SshError): number {
+  if (error instanceof DisconnectError) return error.reason
+  switch (error.code) {
+    case 'SSH_MAC_INVALID':
+      return DISCONNECT.MAC_ERROR
+    case 'SSH_KEY_EXCHANGE':
+    case 'SSH_NO_COMMON_ALGORITHM':
+      return DISCONNECT.KEY_EXCHANGE_FAILED
+    case 'SSH_HOST_KEY_REJECTED':
+      return DISCONNECT.HOST_KEY_NOT_VERIFIABLE
+    case 'SSH_AUTHENTICATION':
+      return DISCONNECT.AUTH_CANCELLED_BY_USER
+    case 'SSH_TIMEOUT':
+    case 'SSH_SIGN':
+    case 'SSH_INTERNAL':
+      return DISCONNECT.BY_APPLICATION
+    default:
+      return DISCONNECT.PROTOCOL_ERROR
+  }
+}
+
+/** Text of a peer, safe to show: no control characters, no flood. */
+function printable(text: string): string {
+  return text.replace(/\p{C}/gu, '?').slice(0, 512)
+}
