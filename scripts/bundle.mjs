@@ -150,10 +150,11 @@ const modulesKnowTheirSource = {
       if (!path.startsWith(root)) return undefined
       const text = readFileSync(path, 'utf8')
       const loader = path.endsWith('.ts') ? 'ts' : 'js'
+      // Patterns rather than strings, which this very file would have replaced when it is bundled.
       const contents = text
-        .replaceAll('import.meta.url', JSON.stringify(pathToFileURL(path).href))
-        .replaceAll('import.meta.dirname', JSON.stringify(dirname(path)))
-        .replaceAll('import.meta.filename', JSON.stringify(path))
+        .replaceAll(/\bimport\.meta\.url\b/g, JSON.stringify(pathToFileURL(path).href))
+        .replaceAll(/\bimport\.meta\.dirname\b/g, JSON.stringify(dirname(path)))
+        .replaceAll(/\bimport\.meta\.filename\b/g, JSON.stringify(path))
       return { contents, loader }
     })
   },
