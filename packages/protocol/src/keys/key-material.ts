@@ -1,7 +1,7 @@
 /** What a private key consists of, as plain data between the file formats and `PrivateKey`. */
 import type { CryptoProvider, CurveName } from '../crypto/provider.ts'
-import { SshError } from '../errors.ts'
 import { Writer } from '../wire/writer.ts'
+import { invalidKey } from './key-errors.ts'
 import { PublicKey } from './public-key.ts'
 
 /** Secret numbers of one key. Handle with care: nothing hides them here. */
@@ -63,6 +63,17 @@ function publicBlobOf(crypto: CryptoProvider, material: KeyMaterial): Uint8Array
     }
   } catch {
     // The cause is left out: libraries like to quote the number they refuse.
-    throw new SshError('SSH_KEY_INVALID', `the ${material.kind} secret is out of range`)
+    throw invalidKey(`the ${material.kind} secret is out of range`)
   }
+}
+
+/** A magnitude with leading zeros up to `length`. Throws SshError `SSH_KEY_INVALID` if longer. */
+export function unsigned(magnitude: Uint8Array, length: number): Uint8Array {
+  let start = 0
+  while (start < magnitude.length && magnitude[start] === 0) start++
+  const digits = magnitude.subarray(start)
+  if (digits.length > length) throw invalidKey('a number of the key is too large')
+  const full = new Uint8Array(length)
+  full.set(digits, length - digits.length)
+  return full
 }

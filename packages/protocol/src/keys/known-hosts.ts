@@ -1,0 +1,204 @@
+/** Which keys a client trusts for which hosts: the known_hosts file of sshd(8), and pinning. */
+import { hmac } from '@noble/hashes/hmac.js'
+import { sha1 } from '@noble/hashes/legacy.js'
+import { equalBytes } from '../crypto/equal-bytes.ts'
+import { SshError } from '../errors.ts'
+import { decodeBase64 } from './base64.ts'
+import { matchPatternList } from './pattern.ts'
+import { PublicKey } from './public-key.ts'
+
+/** Decides about a server's key: true, false, or an error that says why not. */
+export interface HostKeyVerifier {
+  (key: PublicKey): boolean
+  /** Types of the keys that would be accepted; ask for these first in negotiation. */
+  readonly keyTypes: readonly string[]
+}
+
+/** A key that would have been accepted, and where it is written. */
+export interface ExpectedHostKey {
+  readonly type: string
+  /** `SHA256:…` */
+  readonly fingerprint: string
+  /** Line of the file, from 1; 0 for a pinned key. */
+  readonly line: number
+}
+
+/** Why a host key was refused. */
+export class HostKeyError extends SshError {
+  override readonly name = 'HostKeyError'
+  /**
+   * `unknown`: nothing is known of the host. `mismatch`: other keys are. `revoked`: this very key
+   * is marked so, or a line that revokes something cannot be read.
+   */
+  readonly reason: 'unknown' | 'mismatch' | 'revoked'
+  /** Type and fingerprint of the key that the server showed. */
+  readonly found: { readonly type: string; readonly fingerprint: string }
+  /** What was expected instead; empty for an unknown host. */
+  readonly expected: readonly ExpectedHostKey[]
+
+  constructor(
+    reason: HostKeyError['reason'],
+    message: string,
+    key: PublicKey,
+    expected: readonly ExpectedHostKey[],
+  ) {
+    super('SSH_HOST_KEY_REJECTED', message)
+    this.reason = reason
+    this.found = { type: key.type, fingerprint: key.fingerprint() }
+    this.expected = expected
+  }
+}
+
+/** One line of a known_hosts file. */
+export interface KnownHost {
+  readonly marker: 'none' | 'cert-authority' | 'revoked'
+  readonly key: PublicKey
+  /** From 1. */
+  readonly line: number
+  /** True if the line is about `name`, which is `host` or `[host]:port`, in lower case. */
+  readonly covers: (name: string) => boolean
+}
+
+export interface KnownHostsFile {
+  readonly hosts: readonly KnownHost[]
+  /** Lines that could not be read and were skipped. */
+  readonly errors: readonly {
+    readonly line: number
+    readonly message: string
+    readonly revokes: boolean
+  }[]
+}
+
+/** Reads a known_hosts file. Never throws: a bad line is reported and grants nothing. */
+export function parseKnownHosts(text: string): KnownHostsFile {
+  const hosts: KnownHost[] = []
+  const errors: { line: number; message: string; revokes: boolean }[] = []
+  for (const [index, raw] of text.split(/\r?\n/).entries()) {
+    const content = raw.trim()
+    if (content === '' || content.startsWith('#')) continue
+    const line = index + 1
+    try {
+      hosts.push(parseLine(content, line))
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      errors.push({ line, message, revokes: /^@revoked\b/i.test(content) })
+    }
+  }
+  return { hosts, errors }
+}
+
+/**
+ * Trusts what a known_hosts file says about `host`. Reads hashed names, wildcards, negation,
+ * `[host]:port` and `@revoked`, which always wins. The verifier returns true or throws a
+ * `HostKeyError` (code `SSH_HOST_KEY_REJECTED`) that carries both fingerprints and the line.
+ *
+ * @example
+ * hostKey: knownHosts(await readFile('known_hosts', 'utf8'), 'box.example', 2222)
+ */
+export function knownHosts(text: string, host: string, port = 22): HostKeyVerifier {
+  const name = hostName(host, port)
+  const file = parseKnownHosts(text)
+  const own = file.hosts.filter((known) => known.covers(name))
+  const trusted = own.filter((known) => known.marker === 'none')
+  const revoked = own.filter((known) => known.marker === 'revoked')
+  const unreadable = file.errors.find((error) => error.revokes)
+  const expected = trusted.map((known) => expectation(known.key, known.line))
+
+  function verify(key: PublicKey): boolean {
+    const fingerprint = key.fingerprint()
+    const refusal = revoked.find((known) => known.key.equals(key))
+    if (refusal !== undefined) {
+      const text = `host key ${fingerprint} of ${name} is revoked (known_hosts line ${refusal.line})`
+      throw new HostKeyError('revoked', text, key, expected)
+    }
+    if (unreadable !== undefined) {
+      // It may well revoke this key: not knowing is no reason to trust.
+      const text = `cannot read the @revoked entry in known_hosts line ${unreadable.line}`
+      throw new HostKeyError('revoked', text, key, expected)
+    }
+    if (trusted.some((known) => known.key.equals(key))) return true
+    if (expected.length === 0) {
+      const text = `no host key is known for ${name}; the server's is ${key.type} ${fingerprint}`
+      throw new HostKeyError('unknown', text, key, expected)
+    }
+    throw mismatch(name, key, expected)
+  }
+  return Object.assign(verify, { keyTypes: [...new Set(expected.map(({ type }) => type))] })
+}
+
+/** Trusts exactly the keys given. The verifier throws a `HostKeyError` for any other. */
+export function pinned(...keys: readonly PublicKey[]): HostKeyVerifier {
+  const expected = keys.map((key) => expectation(key, 0))
+  function verify(key: PublicKey): boolean {
+    if (keys.some((known) => known.equals(key))) return true
+    throw mismatch('the server', key, expected)
+  }
+  return Object.assign(verify, { keyTypes: [...new Set(expected.map(({ type }) => type))] })
+}
+
+/** How known_hosts names a host: bare on port 22, `[host]:port` elsewhere, in lower case. */
+export function hostName(host: string, port: number): string {
+  const name = host.toLowerCase()
+  return port === 22 ? name : `[${name}]:${port}`
+}
+
+function expectation(key: PublicKey, line: number): ExpectedHostKey {
+  return { type: key.type, fingerprint: key.fingerprint(), line }
+}
+
+function mismatch(
+  name: string,
+  key: PublicKey,
+  expected: readonly ExpectedHostKey[],
+): HostKeyError {
+  const known = expected
+    .map(({ type, fingerprint, line }) =>
+      line === 0 ? `${type} ${fingerprint}` : `${type} ${fingerprint} (known_hosts line ${line})`,
+    )
+    .join(', ')
+  const text =
+    `host key mismatch: ${name} showed ${key.type} ${key.fingerprint()}, expected ${known}; ` +
+    'somebody may be listening in, or the host was given a new key'
+  return new HostKeyError('mismatch', text, key, expected)
+}
+
+function parseLine(content: string, line: number): KnownHost {
+  const fields = content.split(/\s+/)
+  const marker = fields[0]?.startsWith('@') === true ? fields.shift() : undefined
+  const [names = '', ...key] = fields
+  return {
+    marker: markerNamed(marker),
+    key: PublicKey.parse(key.join(' ')),
+    line,
+    covers: names.startsWith('|') ? hashedName(names) : plainNames(names),
+  }
+}
+
+function markerNamed(marker: string | undefined): KnownHost['marker'] {
+  switch (marker) {
+    case undefined:
+      return 'none'
+    case '@cert-authority':
+      return 'cert-authority'
+    case '@revoked':
+      return 'revoked'
+    default:
+      throw new TypeError(`unknown marker ${marker}`)
+  }
+}
+
+function plainNames(names: string): (name: string) => boolean {
+  const patterns = names.toLowerCase().split(',')
+  return (name) => matchPatternList(name, patterns) === 'allowed'
+}
+
+/** `|1|salt|HMAC-SHA1(salt, name)`, which hides the names from whoever steals the file. */
+function hashedName(text: string): (name: string) => boolean {
+  const [, version, saltText = '', hashText = ''] = text.split('|')
+  const salt = decodeBase64(saltText)
+  const hash = decodeBase64(hashText)
+  if (version !== '1' || salt === undefined || hash?.length !== 20) {
+    throw new TypeError('unreadable hashed host name')
+  }
+  return (name) => equalBytes(hmac(sha1, salt, new TextEncoder().encode(name)), hash)
+}
