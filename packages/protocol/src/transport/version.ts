@@ -9,10 +9,13 @@ import {
 const LF = 0x0a
 const CR = 0x0d
 
-/** Our identification, without CR LF. `software` has no blanks and no minus sign. */
+/**
+ * Our identification, without CR LF. RFC 4253 §4.2 wants no minus sign in the software version;
+ * `sandbox-ssh` has one all the same, as other implementations' names do, and no peer minds.
+ */
 export function identification(software: string): string {
-  if (!/^[!-,.-~]+$/.test(software)) {
-    throw new TypeError(`softwareVersion: printable ASCII without blanks or "-", not ${software}`)
+  if (!/^[!-~]+$/.test(software) || software.length > 200) {
+    throw new TypeError(`softwareVersion: printable ASCII without blanks, not "${software}"`)
   }
   return `SSH-2.0-${software}`
 }
