@@ -1,0 +1,26 @@
+/** What a session and its client know of each other. */
+import type { AgentError } from './error.ts'
+import type { DataType, Feature, Message, MessageType, Payloads, Ping } from './messages.ts'
+
+/** The client, as a session sees it. */
+export interface Link {
+  /** Negotiated generation. */
+  readonly generation: number
+  has(feature: Feature): boolean
+  /** Sends one message; resolves when the carrier has taken it. @throws AgentError */
+  send<T extends MessageType>(id: number, type: T, payload: Payloads[T]): Promise<void>
+  /** Sends one data frame. The chunk may be reused once this has returned. */
+  sendData(id: number, type: DataType, chunk: Uint8Array): Promise<void>
+  /** Resolves with the pong. */
+  ping(extension?: Ping): Promise<void>
+  /** Forgets the id; frames that still come for it are dropped. */
+  release(id: number): void
+}
+
+/** One open id, as the client sees it. */
+export interface Session {
+  /** A message for this id. The client forgets the id after a terminal one. */
+  handle(message: Message): void
+  /** The carrier is gone. */
+  lost(error: AgentError): void
+}
