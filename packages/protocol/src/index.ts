@@ -1,10 +1,62 @@
-export { assert, unreachable } from './assert.ts'
-export type { SshErrorCode, SshErrorOptions } from './errors.ts'
-export { AuthenticationError, ChannelOpenError, DisconnectError, SshError } from './errors.ts'
-export type { Transport } from './io/transport.ts'
-export type { Field } from './wire/fields.ts'
-export * as fields from './wire/fields.ts'
-export type { Message, Struct } from './wire/message.ts'
-export { message, struct } from './wire/message.ts'
-export { Reader } from './wire/reader.ts'
-export { Writer } from './wire/writer.ts'
+/** The public list of the package. */
+export * from './algorithms/modern.ts'
+export * from './algorithms/spec.ts'
+export {
+  type AuthContext,
+  type AuthMethod,
+  type AuthRun,
+  type Challenge,
+  keyboardInteractive,
+  none,
+  type PasswordOptions,
+  password,
+  publickey,
+  type SignerSource,
+} from './auth-methods.ts'
+export { Channel, type StderrMode } from './channel.ts'
+export {
+  type Client,
+  type ClientOptions,
+  connect,
+  type ExecOptions,
+  type HostKeyDecision,
+} from './client.ts'
+export * from './connection/forwarding.ts'
+export * from './connection/requests.ts'
+export { equalBytes } from './crypto/equal-bytes.ts'
+export { defaultCrypto, nativeCrypto } from './crypto/native.ts'
+export { nobleCrypto } from './crypto/noble.ts'
+export * from './crypto/provider.ts'
+export * from './errors.ts'
+export * from './io/deno-conn.ts'
+export * from './io/memory.ts'
+export * from './io/node-socket.ts'
+export * from './io/node-streams.ts'
+export * from './io/transport.ts'
+export * from './io/web-socket.ts'
+export * from './io/web-streams.ts'
+export * from './keys/authorized-keys.ts'
+export * from './keys/known-hosts.ts'
+export * from './keys/private-key.ts'
+export * from './keys/public-key.ts'
+export type { Keepalive, RekeyLimits } from './link.ts'
+export type { AuthAttempt, Negotiated, Prompt } from './machine/event.ts'
+export type { ExitStatus, PtyOptions, RemoteProcess } from './process.ts'
+export type { RunOptions, RunResult } from './run.ts'
+export { type ServerConnection, type ServerOptions, serve } from './server.ts'
+export type { AuthDecision, PasswordDecision, ServerAuthHandlers } from './server-auth.ts'
+export type {
+  ExitResult,
+  Pty,
+  ServerSession,
+  SessionHandler,
+  WindowSize,
+} from './server-session.ts'
+export { SOFTWARE_VERSION } from './software-version.ts'
+export { splice } from './splice.ts'
+export * from './terminal-modes.ts'
+export * from './wire/fields.ts'
+export * from './wire/message.ts'
+export * from './wire/numbers.ts'
+export * from './wire/reader.ts'
+export * from './wire/writer.ts'

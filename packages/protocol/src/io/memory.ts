@@ -58,7 +58,7 @@ class MemoryEnd implements Transport {
     const ours = reason ?? new SshError('SSH_ABORTED', 'the transport was aborted')
     const theirs = new SshError('SSH_TRANSPORT', 'the other end aborted the transport')
     this.#incoming.abort(ours, theirs)
-    this.#outgoing.abort(theirs, ours)
+    this.#outgoing.cut(theirs, ours)
   }
 }
 
@@ -103,6 +103,12 @@ class Pipe {
     this.#inbox.abort(readReason)
     this.#writeError ??= writeReason
     for (const writer of this.#writers.splice(0)) writer.reject(writeReason)
+  }
+
+  /** The writer goes. What it had ended in good order stays readable, as with a socket. */
+  cut(readReason: unknown, writeReason: unknown): void {
+    if (!this.#inbox.ended) this.abort(readReason, writeReason)
+    else this.#writeError ??= writeReason
   }
 
   #release(): void {

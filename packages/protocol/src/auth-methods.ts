@@ -1,0 +1,237 @@
+/** How a client proves who its user is: the methods `connect` tries, in the order given. */
+
+import type { PublicKey, Signer } from './keys/public-key.ts'
+import type { AuthAttempt, Prompt } from './machine/event.ts'
+
+/** What a method may look at when asked for its next attempt. */
+export interface AuthContext {
+  readonly username: string
+  /** `server-sig-algs` of the server (RFC 8308 §3.1), or undefined if it told none. */
+  readonly signatureAlgorithms: readonly string[] | undefined
+  /** Notes, for the final error, something that was not even tried, and why. */
+  readonly note: (what: string) => void
+}
+
+/** One run of a method, for one connection. */
+export interface AuthRun {
+  /** What to send next; undefined when this method has nothing more to try. */
+  next(context: AuthContext): Promise<AuthAttempt | undefined> | AuthAttempt | undefined
+  /** The signer for a key of an attempt of ours. */
+  signer?(key: PublicKey): Signer | undefined
+  /** Answers to prompts of keyboard-interactive. */
+  respond?(challenge: Challenge): Promise<readonly string[]> | readonly string[]
+  /** A new password, when the server demands one; undefined declines. */
+  changePassword?(prompt: string): Promise<AuthAttempt | undefined> | AuthAttempt | undefined
+}
+
+/** An authentication method to hand to `connect`. Stateless: one may serve many connections. */
+export interface AuthMethod {
+  /** Registered name, such as `publickey`. */
+  readonly name: string
+  start(): AuthRun
+}
+
+/** Questions of the server, RFC 4256 §3.2. Its texts are untrusted: strip control characters. */
+export interface Challenge {
+  readonly name: string
+  readonly instruction: string
+  readonly prompts: readonly Prompt[]
+}
+
+/** Keys to try, or a function that fetches them when their turn comes (an agent, say). */
+export type SignerSource =
+  | Signer
+  | readonly Signer[]
+  | (() => Promise<readonly Signer[]> | readonly Signer[])
+
+/**
+ * Public key authentication, RFC 4252 §7. Each key is offered first and signs only if the server
+ * would take it. The signature algorithm is the signer's first that the server told it accepts.
+ */
+export function publickey(signers: SignerSource): AuthMethod {
+  return { name: 'publickey', start: () => new PublickeyRun(signers) }
+}
+
+export interface PasswordOptions {
+  /** How often to ask `password` when it is a function; a text is tried once. Default 3. */
+  readonly attempts?: number
+  /** Called with the server's prompt when it demands a new password; undefined declines. */
+  readonly newPassword?: (prompt: string) => string | undefined | Promise<string | undefined>
+}
+
+/**
+ * Password authentication, RFC 4252 §8. A function is asked when the server can continue with it,
+ * again after a refusal; undefined gives up.
+ */
+export function password(
+  source: string | (() => string | undefined | Promise<string | undefined>),
+  options: PasswordOptions = {},
+): AuthMethod {
+  if (typeof source !== 'string' && typeof source !== 'function') {
+    throw new TypeError('password must be a string or a function')
+  }
+  return { name: 'password', start: () => new PasswordRun(source, options) }
+}
+
+/**
+ * Keyboard-interactive authentication, RFC 4256. `handler` answers each round, with as many texts
+ * as there are prompts, which may be none. After a refusal it is not asked again.
+ */
+export function keyboardInteractive(
+  handler: (challenge: Challenge) => readonly string[] | Promise<readonly string[]>,
+): AuthMethod {
+  if (typeof handler !== 'function') throw new TypeError('handler must be a function')
+  return {
+    name: 'keyboard-interactive',
+    start: () => ({
+      next: once({ method: 'keyboard-interactive' }),
+      respond: handler,
+    }),
+  }
+}
+
+/** The method `none`, RFC 4252 §5.2, for servers that let everybody in. */
+export function none(): AuthMethod {
+  return { name: 'none', start: () => ({ next: once({ method: 'none' }) }) }
+}
+
+class PublickeyRun implements AuthRun {
+  readonly #source: SignerSource
+  #signers: readonly Signer[] | undefined
+  #next = 0
+
+  constructor(source: SignerSource) {
+    this.#source = source
+  }
+
+  async next(context: AuthContext): Promise<AuthAttempt | undefined> {
+    this.#signers ??= await signersOf(this.#source)
+    for (let signer = this.#signers[this.#next++]; signer; signer = this.#signers[this.#next++]) {
+      const accepted = context.signatureAlgorithms
+      const algorithm = signer.algorithms.find((name) => accepted?.includes(name) ?? true)
+      if (algorithm !== undefined) {
+        return { method: 'publickey', publicKey: signer.publicKey, algorithm }
+      }
+      context.note(
+        `publickey (${signer.publicKey.type} ${signer.publicKey.fingerprint()}) not offered: ` +
+          `the server accepts no signature it can make`,
+      )
+    }
+    return undefined
+  }
+
+  signer(key: PublicKey): Signer | undefined {
+    return this.#signers?.find((signer) => signer.publicKey.equals(key))
+  }
+}
+
+async function signersOf(source: SignerSource): Promise<readonly Signer[]> {
+  const signers = typeof source === 'function' ? await source() : source
+  return 'publicKey' in signers ? [signers] : signers
+}
+
+class PasswordRun implements AuthRun {
+  readonly #source: string | (() => string | undefined | Promise<string | undefined>)
+  readonly #options: PasswordOptions
+  #left: number
+  #last = ''
+
+  constructor(
+    source: string | (() => string | undefined | Promise<string | undefined>),
+    options: PasswordOptions,
+  ) {
+    this.#source = source
+    this.#options = options
+    this.#left = typeof source === 'string' ? 1 : (options.attempts ?? 3)
+  }
+
+  async next(): Promise<AuthAttempt | undefined> {
+    if (this.#left-- <= 0) return undefined
+    const text = typeof this.#source === 'string' ? this.#source : await this.#source()
+    if (text === undefined) {
+      this.#left = 0
+      return undefined
+    }
+    this.#last = text
+    return { method: 'password', password: text }
+  }
+
+  async changePassword(prompt: string): Promise<AuthAttempt | undefined> {
+    const newPassword = await this.#options.newPassword?.(prompt)
+    if (newPassword === undefined) return undefined
+    return { method: 'password', password: this.#last, newPassword }
+  }
+}
+
+function once(attempt: AuthAttempt): () => AuthAttempt | undefined {
+  let used = false
+  return () => {
+    if (used) return undefined
+    used = true
+    return attempt
+  }
+}
+
+/** What an attempt was, for an error message; never the secret of it. */
+export function describeAttempt(attempt: AuthAttempt): string {
+  if (attempt.method !== 'publickey') return attempt.method
+  return `publickey (${attempt.publicKey.type} ${attempt.publicKey.fingerprint()})`
+}
+
+/** Goes through the methods of one connection in order. */
+export class AuthSequence {
+  readonly #runs: readonly { readonly name: string; readonly run: AuthRun }[]
+  readonly #tried: string[] = []
+  #at = 0
+
+  constructor(methods: readonly AuthMethod[]) {
+    this.#runs = methods.map((method) => ({ name: method.name, run: method.start() }))
+  }
+
+  /** Everything tried so far, in words. */
+  get tried(): readonly string[] {
+    return this.#tried
+  }
+
+  /** The method of the latest attempt. */
+  get current(): AuthRun | undefined {
+    return this.#runs[this.#at]?.run
+  }
+
+  /**
+   * The next attempt that `allowed` permits (undefined: not known yet, anything may be tried).
+   * After a partial success methods passed over before get another chance.
+   */
+  async next(
+    context: Omit<AuthContext, 'note'>,
+    allowed: readonly string[] | undefined,
+    afterPartialSuccess: boolean,
+  ): Promise<AuthAttempt | undefined> {
+    if (afterPartialSuccess) this.#at = 0
+    for (; this.#at < this.#runs.length; this.#at++) {
+      const { name, run } = this.#runs[this.#at] as { name: string; run: AuthRun }
+      // `none` is never listed, and a signer refused by the list is no reason to skip the method.
+      if (allowed !== undefined && name !== 'none' && !allowed.includes(name)) continue
+      const attempt = await run.next({ ...context, note: (what) => this.#tried.push(what) })
+      if (attempt !== undefined) {
+        this.#tried.push(describeAttempt(attempt))
+        return attempt
+      }
+    }
+    return undefined
+  }
+
+  /** A signature by the signer that offered `key`; undefined, and a note, if it will not. */
+  async sign(key: PublicKey, data: Uint8Array, algorithm: string): Promise<Uint8Array | undefined> {
+    try {
+      for (const { run } of this.#runs) {
+        const signer = run.signer?.(key)
+        if (signer !== undefined) return await signer.sign(data, algorithm)
+      }
+      this.#tried.push('its signer is gone')
+    } catch (error) {
+      this.#tried.push(`its signer failed: ${error instanceof Error ? error.message : 'unknown'}`)
+    }
+    return undefined
+  }
+}

@@ -1,0 +1,459 @@
+/** The client: connects, authenticates, and runs things at the other end. */
+import { modern } from './algorithms/modern.ts'
+import type { Algorithms, SignatureSpec } from './algorithms/spec.ts'
+import { type AuthMethod, AuthSequence } from './auth-methods.ts'
+import type { Channel, ChannelOptions } from './channel.ts'
+import { CHANNEL_TYPE, directTcpip } from './connection/forwarding.ts'
+import { environment, exec, ptyRequest, REQUEST, subsystem } from './connection/requests.ts'
+import { defaultCrypto } from './crypto/native.ts'
+import type { CryptoProvider } from './crypto/provider.ts'
+import { deferred, ignore } from './deferred.ts'
+import { AuthenticationError, DisconnectError, SshError } from './errors.ts'
+import type { Transport } from './io/transport.ts'
+import type { PublicKey } from './keys/public-key.ts'
+import {
+  aborted,
+  type Keepalive,
+  Link,
+  printable,
+  type RekeyLimits,
+  type RoleEvent,
+} from './link.ts'
+import type { Negotiated, Question } from './machine/event.ts'
+import { Machine } from './machine/machine.ts'
+import { killOnAbort, type PtyOptions, RemoteProcess } from './process.ts'
+import { nowMs } from './pump.ts'
+import { collect, type RunOptions, type RunResult } from './run.ts'
+import { SOFTWARE_VERSION } from './software-version.ts'
+import { encodeTerminalModes } from './terminal-modes.ts'
+import { requireFunction, requireString, requireTransport, validateCommon } from './validate.ts'
+import { DISCONNECT, OPEN_FAILURE } from './wire/numbers.ts'
+
+/**
+ * Decides whether a key is the server's; may throw to say why not. See `pinned` and `knownHosts`
+ * for ready-made ones.
+ */
+export interface HostKeyDecision {
+  (key: PublicKey, info: { readonly algorithm: string }): boolean | Promise<boolean>
+  /** Types of the keys it knows: the server is asked for one of these rather than another. */
+  readonly keyTypes?: readonly string[]
+}
+
+export interface ClientOptions {
+  readonly username: string
+  /** Required: there is no default that trusts. */
+  readonly hostKey: HostKeyDecision
+  /** Tried in this order, as far as the server can continue with them. */
+  readonly auth: readonly AuthMethod[]
+  /** Default: `defaultCrypto()`. */
+  readonly crypto?: CryptoProvider
+  /** Gets the sound algorithms in the order that is fast here; returns what to use. */
+  readonly algorithms?: (modern: Algorithms) => Algorithms
+  /** Ends the attempt to connect; afterwards it means nothing. */
+  readonly signal?: AbortSignal
+  /** Limit for everything up to the end of authentication, our own decisions not counted. */
+  readonly handshakeMs?: number
+  /** Default: none; a connection that goes silent is not noticed. */
+  readonly keepalive?: Keepalive
+  readonly rekey?: RekeyLimits
+  /** Refuse peers without strict key exchange (the answer to the Terrapin attack). */
+  readonly requireStrictKex?: boolean
+  /** Text the server shows before the user is in. Untrusted: strip control characters. */
+  readonly onBanner?: (text: string) => void
+  /** Lines about what passes, without secrets, for finding faults. */
+  readonly trace?: (line: string) => void
+}
+
+export interface ExecOptions {
+  /** Servers accept few names; a refused one is silently left out. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Run it in a terminal. */
+  readonly pty?: PtyOptions
+  /** `pipe` (default): stderr apart, must be read. `merge`: among stdout. `ignore`: dropped. */
+  readonly stderr?: 'pipe' | 'merge' | 'ignore'
+  /** When it fires the program gets TERM and its channel is closed. */
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Speaks SSH over `transport` and resolves once the user is in. Rejects with an SshError whose
+ * `code` tells what failed: `SSH_HOST_KEY_REJECTED`, `SSH_AUTHENTICATION` (an AuthenticationError
+ * saying what was tried), `SSH_TIMEOUT` naming the phase, `SSH_ABORTED`, `SSH_CONNECTION_LOST`, …
+ * Throws TypeError on bad options, naming the one. The transport is closed whenever it fails.
+ *
+ * @example
+ * const client = await connect(nodeSocket(createConnection(22, 'box')), {
+ *   username: 'ada',
+ *   hostKey: knownHosts(text, 'box'),
+ *   auth: [publickey(key)],
+ * })
+ * console.log((await client.run('uname -a')).text())
+ */
+export async function connect(transport: Transport, options: ClientOptions): Promise<Client> {
+  requireTransport(transport)
+  requireString(options?.username, 'username')
+  requireFunction(options.hostKey, 'hostKey')
+  if (!Array.isArray(options.auth)) throw new TypeError('auth must be an array of methods')
+  validateCommon(options)
+  return establish(transport, options)
+}
+
+/** Makes one and waits for the end of its handshake. */
+let establish: (transport: Transport, options: ClientOptions) => Promise<Client>
+
+const SESSION: ChannelOptions = { stderr: 'pipe', closeWhenEnded: false }
+/** Channel types that exist, but that this side never asked for. */
+const UNWANTED = new Set(['forwarded-tcpip', 'x11', 'auth-agent@openssh.com', 'session'])
+
+export class Client {
+  static {
+    establish = async (transport, options) => {
+      const client = new Client(transport, options)
+      await client.#ready.promise
+      return client
+    }
+  }
+
+  readonly username: string
+  readonly #options: ClientOptions
+  readonly #link: Link
+  readonly #auth: AuthSequence
+  readonly #ready = deferred<void>()
+  #methods: readonly string[] = []
+  #partialSuccess = false
+
+  private constructor(transport: Transport, options: ClientOptions) {
+    this.username = options.username
+    this.#options = options
+    this.#auth = new AuthSequence(options.auth)
+    const crypto = options.crypto ?? defaultCrypto()
+    const algorithms = preferKnown(modern(crypto), options.hostKey.keyTypes)
+    this.#link = new Link({
+      machine: new Machine({
+        role: 'client',
+        crypto,
+        algorithms: options.algorithms?.(algorithms) ?? algorithms,
+        softwareVersion: SOFTWARE_VERSION,
+        username: options.username,
+        nowMs: nowMs(),
+        ...(options.handshakeMs && { handshakeMs: options.handshakeMs }),
+        ...(options.rekey && { rekey: options.rekey }),
+        ...(options.requireStrictKex && { requireStrictKex: true }),
+        ...(options.trace && { trace: options.trace }),
+      }),
+      transport,
+      onEvent: (event) => this.#handle(event),
+      onClosed: (error) => this.#ready.reject(this.#explain(error)),
+      keepalive: options.keepalive,
+      signal: options.signal,
+    })
+    this.#link.start()
+  }
+
+  /** What is in force now. */
+  get negotiated(): Negotiated {
+    return this.#link.negotiated
+  }
+
+  /** The server's identification line. */
+  get serverIdentification(): string {
+    return this.#link.machine.peerIdentification ?? ''
+  }
+
+  /** RFC 4253 §7.2: binds what is signed to this connection. */
+  get sessionId(): Uint8Array {
+    return this.#link.machine.sessionId ?? new Uint8Array(0)
+  }
+
+  /** Resolves once the connection is gone, with what ended it unless that was `close`. */
+  get closed(): Promise<SshError | undefined> {
+    return this.#link.ended
+  }
+
+  /**
+   * Runs a command and collects what it writes, each stream up to `maxBytes`. Rejects with SshError
+   * `SSH_LIMIT` past that, `SSH_CONNECTION_LOST` if there was no exit status; a status other than 0
+   * is a result, not an error.
+   */
+  async run(command: string | Uint8Array, options: RunOptions = {}): Promise<RunResult> {
+    const { stdin, maxBytes, ...execOptions } = options
+    return collect(await this.exec(command, execOptions), stdin, maxBytes)
+  }
+
+  /**
+   * Starts a command, RFC 4254 §6.5. A string is sent as UTF-8; servers hand it to a shell.
+   * Rejects with SshError `SSH_REQUEST_REFUSED` if the server will not run it.
+   */
+  async exec(command: string | Uint8Array, options: ExecOptions = {}): Promise<RemoteProcess> {
+    const bytes = typeof command === 'string' ? new TextEncoder().encode(command) : command
+    if (!(bytes instanceof Uint8Array)) {
+      throw new TypeError('command must be a string or a Uint8Array')
+    }
+    return this.#start(REQUEST.EXEC, exec.encode({ command: bytes }), options)
+  }
+
+  /** Starts the user's shell. */
+  shell(options: ExecOptions = {}): Promise<RemoteProcess> {
+    return this.#start(REQUEST.SHELL, new Uint8Array(0), options)
+  }
+
+  /**
+   * Starts a subsystem such as `sftp` and gives its channel, whose stderr is dropped.
+   * Rejects with SshError `SSH_REQUEST_REFUSED` if the server has none of that name.
+   */
+  async subsystem(name: string, options: { readonly signal?: AbortSignal } = {}): Promise<Channel> {
+    requireString(name, 'name')
+    const process = await this.#start(REQUEST.SUBSYSTEM, subsystem.encode({ name }), {
+      ...options,
+      stderr: 'ignore',
+    })
+    return process.channel
+  }
+
+  /** A session channel on which nothing was requested yet. */
+  session(): Promise<Channel> {
+    return this.#link.openChannel(CHANNEL_TYPE.SESSION, undefined, SESSION)
+  }
+
+  /**
+   * Has the server connect to `host`:`port`, RFC 4254 §7.2. The channel closes itself once both
+   * sides ended. Being a transport, it can carry another `connect`. Rejects with ChannelOpenError.
+   */
+  async directTcpip(
+    host: string,
+    port: number,
+    originator: { readonly host: string; readonly port: number } = { host: '127.0.0.1', port: 0 },
+  ): Promise<Channel> {
+    requireString(host, 'host')
+    if (!Number.isInteger(port) || port < 0 || port > 65535) {
+      throw new TypeError('port must be an integer from 0 to 65535')
+    }
+    const { host: originatorHost, port: originatorPort } = originator
+    const data = directTcpip.encode({ host, port, originatorHost, originatorPort })
+    return this.openChannel(CHANNEL_TYPE.DIRECT_TCPIP, data)
+  }
+
+  /** Opens a channel of any type. It closes itself once both sides ended. */
+  openChannel(type: string, typeSpecific?: Uint8Array): Promise<Channel> {
+    return this.#link.openChannel(type, typeSpecific, { stderr: 'ignore', closeWhenEnded: true })
+  }
+
+  /** A global request with a reply. Rejects with SshError `SSH_REQUEST_REFUSED` on failure. */
+  globalRequest(name: string, data?: Uint8Array): Promise<Uint8Array> {
+    return this.#link.globalRequest(name, data)
+  }
+
+  /** Round trip to the server in milliseconds. */
+  ping(): Promise<number> {
+    return this.#link.ping()
+  }
+
+  /** Starts a key exchange. Data waits meanwhile, nothing is lost. */
+  rekey(): void {
+    this.#link.machine.rekey()
+    this.#link.wake()
+  }
+
+  /** Says goodbye and ends the connection; resolves once the transport was let go. */
+  async close(): Promise<void> {
+    await this.#link.disconnect(DISCONNECT.BY_APPLICATION, 'closed by the user')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** Opens a session and starts something on it; the requests go together, in one round trip. */
+  async #start(request: string, data: Uint8Array, options: ExecOptions): Promise<RemoteProcess> {
+    const { env = {}, pty, stderr = 'pipe', signal } = options
+    const ptyData = pty && encodePty(pty)
+    if (signal?.aborted) throw aborted(signal)
+    let process: RemoteProcess | undefined
+    const opening = this.#link.openChannel(
+      CHANNEL_TYPE.SESSION,
+      undefined,
+      { stderr, closeWhenEnded: false },
+      (channel) => {
+        process = new RemoteProcess(channel, this.serverIdentification)
+        if (signal !== undefined) killOnAbort(process, signal)
+      },
+    )
+    const channel = await unlessAborted(opening, signal)
+    try {
+      await this.#request(channel, request, data, env, ptyData)
+    } catch (error) {
+      channel.abort()
+      throw signal?.aborted ? aborted(signal) : error
+    }
+    // It was made as soon as the channel was open, before any request could come on it.
+    return process as RemoteProcess
+  }
+
+  async #request(
+    channel: Channel,
+    request: string,
+    data: Uint8Array,
+    env: Readonly<Record<string, string>>,
+    ptyData: Uint8Array | undefined,
+  ): Promise<void> {
+    // In the order of OpenSSH. Env wants no reply: a refused name is no reason to fail.
+    const ptyGranted = ptyData === undefined || channel.request(REQUEST.PTY, ptyData)
+    for (const [name, value] of Object.entries(env)) {
+      channel.notify(REQUEST.ENV, environment.encode({ name, value }))
+    }
+    const granted = channel.request(request, data)
+    const refused = !(await ptyGranted) ? REQUEST.PTY : !(await granted) ? request : undefined
+    if (refused !== undefined) {
+      throw new SshError('SSH_REQUEST_REFUSED', `the server refused the ${refused} request`)
+    }
+  }
+
+  #handle(event: RoleEvent): void {
+    switch (event.type) {
+      case 'question':
+        this.#answer(event)
+        break
+      case 'banner':
+        this.#options.onBanner?.(event.message)
+        break
+      case 'authenticated':
+        this.#ready.resolve()
+        break
+      case 'channel-open': {
+        const known = UNWANTED.has(event.channelType)
+        this.#link.rejectChannel(
+          event.channel,
+          known ? OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED : OPEN_FAILURE.UNKNOWN_CHANNEL_TYPE,
+          known ? 'not allowed' : 'unknown channel type',
+        )
+        break
+      }
+      case 'global-request':
+        // Keepalives among them: any answer is a sign of life.
+        if (event.wantReply) this.#link.machine.answerGlobalRequest(false)
+        break
+      case 'extension':
+        break
+    }
+  }
+
+  #answer(question: Question): void {
+    const { machine } = this.#link
+    const { id } = question
+    switch (question.kind) {
+      case 'host-key':
+        this.#ask(
+          () => this.#options.hostKey(question.hostKey, { algorithm: question.algorithm }),
+          (accepted) => machine.answerHostKey(id, accepted === true),
+          DISCONNECT.HOST_KEY_NOT_VERIFIABLE,
+        )
+        break
+      case 'authenticate-next': {
+        const { last } = question
+        this.#methods = question.methods ?? []
+        this.#partialSuccess ||= last?.partialSuccess === true
+        const { signatureAlgorithms, methods } = question
+        const context = { username: this.username, signatureAlgorithms }
+        this.#ask(
+          () => this.#auth.next(context, methods, last?.partialSuccess === true),
+          (attempt) => machine.answerAttempt(id, attempt),
+        )
+        break
+      }
+      case 'sign':
+        // A signer that will not is one attempt lost, not the connection.
+        this.#ask(
+          () => this.#auth.sign(question.publicKey, question.data, question.algorithm),
+          (signature) => machine.answerSignature(id, signature),
+        )
+        break
+      case 'prompts': {
+        const { name, instruction, prompts } = question
+        this.#ask(
+          () => this.#auth.current?.respond?.({ name, instruction, prompts }) ?? [],
+          (responses) => machine.answerPrompts(id, responses),
+        )
+        break
+      }
+      case 'change-password':
+        this.#ask(
+          () => this.#auth.current?.changePassword?.(question.prompt),
+          (attempt) => machine.answerAttempt(id, attempt),
+        )
+        break
+      case 'authenticate':
+        break
+    }
+  }
+
+  /** Puts a decision to our own side. One that throws ends the attempt, with that as the cause. */
+  #ask<T>(
+    decide: () => T | Promise<T>,
+    answer: (value: T) => void,
+    reason: number = DISCONNECT.AUTH_CANCELLED_BY_USER,
+  ): void {
+    const failed = (cause: unknown): void => {
+      const error =
+        cause instanceof SshError
+          ? cause
+          : new SshError('SSH_ABORTED', `connecting was given up: ${messageOf(cause)}`, { cause })
+      this.#link.disconnect(reason, 'given up', error).catch(ignore)
+    }
+    this.#link.ask(decide, answer, failed, true).catch(ignore)
+  }
+
+  /** Puts what was tried into the error of a failed authentication. */
+  #explain(error: SshError | undefined): SshError {
+    if (error === undefined) return new SshError('SSH_ABORTED', 'closed while connecting')
+    const { tried } = this.#auth
+    // Servers also say "too many authentication failures" and disconnect.
+    const sentAway = error instanceof DisconnectError && error.byPeer && tried.length > 0
+    if (error.code !== 'SSH_AUTHENTICATION' && !sentAway) return error
+    const what = tried.length === 0 ? 'nothing fitted what it takes' : `tried ${tried.join(', ')}`
+    const methods = printable(this.#methods.join(', ')) || 'nothing'
+    const end = sentAway ? error.message : `the server would continue with ${methods}`
+    const partly = this.#partialSuccess ? '; part of it succeeded' : ''
+    return new AuthenticationError(
+      `user ${JSON.stringify(this.username)} was not let in: ${what}; ${end}${partly}`,
+      this.#methods,
+      this.#partialSuccess,
+    )
+  }
+}
+
+/** A server has several keys; ask for one that can be checked. */
+function preferKnown(algorithms: Algorithms, keyTypes: readonly string[] = []): Algorithms {
+  const isKnown = (spec: SignatureSpec): boolean => keyTypes.includes(spec.keyType)
+  const { hostKeys } = algorithms
+  return {
+    ...algorithms,
+    hostKeys: [...hostKeys.filter(isKnown), ...hostKeys.filter((spec) => !isKnown(spec))],
+  }
+}
+
+function encodePty(pty: PtyOptions): Uint8Array {
+  return ptyRequest.encode({
+    term: pty.term ?? 'xterm-256color',
+    columns: pty.columns ?? 80,
+    rows: pty.rows ?? 24,
+    widthPixels: pty.widthPixels ?? 0,
+    heightPixels: pty.heightPixels ?? 0,
+    modes: encodeTerminalModes(pty.modes ?? {}),
+  })
+}
+
+/** The channel, unless the signal fires first; then one that opens later closes at once. */
+function unlessAborted(opening: Promise<Channel>, signal?: AbortSignal): Promise<Channel> {
+  if (signal === undefined) return opening
+  const result = deferred<Channel>()
+  const onAbort = (): void => result.reject(aborted(signal))
+  signal.addEventListener('abort', onAbort, { once: true })
+  opening
+    .then(result.resolve, result.reject)
+    .finally(() => signal.removeEventListener('abort', onAbort))
+  return result.promise
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
+}

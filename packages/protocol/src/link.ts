@@ -1,0 +1,369 @@
+/**
+ * What client and server share around the Machine: channels by id, global requests in order,
+ * keepalive, the time limit of the handshake, the end.
+ */
+import { Channel, type ChannelOptions, type ChannelPort, deliver } from './channel.ts'
+import { GLOBAL_REQUEST } from './connection/requests.ts'
+import { type Deferred, deferred, rejected } from './deferred.ts'
+import { ChannelOpenError, SshError } from './errors.ts'
+import type { Transport } from './io/transport.ts'
+import { PENDING_REQUESTS_MAX } from './limits.ts'
+import type { ChannelId, Event, Negotiated, Question } from './machine/event.ts'
+import type { Machine } from './machine/machine.ts'
+import { nowMs, Pump, type Timer, unref } from './pump.ts'
+import { DISCONNECT } from './wire/numbers.ts'
+
+/** Keepalive of a connection, both values of OpenSSH's ServerAlive options. */
+export interface Keepalive {
+  /** Silence of the peer after which it is asked for a sign of life, in milliseconds. */
+  readonly intervalMs: number
+  /** Unanswered questions after which the connection is given up. */
+  readonly countMax: number
+}
+
+/** When keys are replaced; each has a default of RFC 4253 §9 or RFC 4344. */
+export interface RekeyLimits {
+  readonly bytes?: number
+  readonly packets?: number
+  readonly ms?: number
+}
+
+/** Events that a role sees; the rest is handled here. */
+export type RoleEvent =
+  | Question
+  | Extract<
+      Event,
+      {
+        readonly type: 'banner' | 'authenticated' | 'channel-open' | 'global-request' | 'extension'
+      }
+    >
+
+export interface LinkOptions {
+  readonly machine: Machine
+  readonly transport: Transport
+  readonly onEvent: (event: RoleEvent) => void
+  readonly onClosed: (error: SshError | undefined) => void
+  readonly keepalive: Keepalive | undefined
+  /** Ends the handshake; once that is over it means nothing. */
+  readonly signal: AbortSignal | undefined
+}
+
+interface Opening {
+  readonly opened: Deferred<Channel>
+  readonly options: ChannelOptions
+  readonly type: string
+  readonly setUp: ((channel: Channel) => void) | undefined
+}
+
+/** A reply to a global request. */
+interface GlobalReply {
+  readonly ok: boolean
+  readonly data: Uint8Array
+}
+
+export class Link implements ChannelPort {
+  readonly machine: Machine
+  readonly #pump: Pump
+  readonly #onEvent: LinkOptions['onEvent']
+  readonly #onClosed: LinkOptions['onClosed']
+  readonly #keepalive: Keepalive | undefined
+  readonly #channels = new Map<ChannelId, Channel>()
+  readonly #openings = new Map<ChannelId, Opening>()
+  readonly #replies: Deferred<GlobalReply>[] = []
+  readonly #ended = deferred<SshError | undefined>()
+  /** Set as soon as the machine is dead. */
+  #lost: SshError | undefined
+  #keepaliveTimer: Timer | undefined
+  #unanswered = 0
+  #detachSignal: () => void = () => {}
+
+  constructor(options: LinkOptions) {
+    this.machine = options.machine
+    this.#onEvent = options.onEvent
+    this.#onClosed = options.onClosed
+    this.#keepalive = options.keepalive
+    this.#pump = new Pump({
+      machine: options.machine,
+      transport: options.transport,
+      onEvent: (event) => this.#handle(event),
+      onClosed: (error) => this.#close(error),
+    })
+    this.#watchSignal(options.signal)
+  }
+
+  start(): void {
+    this.#pump.start()
+  }
+
+  /** What ended the connection once it is gone, its transport too; never rejects. */
+  get ended(): Promise<SshError | undefined> {
+    return this.#ended.promise
+  }
+
+  /** Keys in force; known once the handshake is over. */
+  get negotiated(): Negotiated {
+    const negotiated = this.machine.negotiated
+    if (negotiated === undefined) throw new SshError('SSH_INTERNAL', 'no keys are in force')
+    return negotiated
+  }
+
+  /** To be called after commands given to `machine` directly. */
+  wake(): void {
+    this.#pump.wake()
+  }
+
+  /**
+   * Puts a question of the machine to our own side. `clockStands` while a person may be thinking;
+   * a server's clock goes on, for its limit is meant for slow clients and slow checks alike.
+   */
+  async ask<T>(
+    decide: () => T | Promise<T>,
+    answer: (value: T) => void,
+    failed: (error: unknown) => void,
+    clockStands: boolean,
+  ): Promise<void> {
+    if (clockStands) this.#pump.pauseClock()
+    try {
+      answer(await decide())
+    } catch (error) {
+      failed(error)
+    } finally {
+      if (clockStands) this.#pump.resumeClock()
+      this.wake()
+    }
+  }
+
+  /** Opens a channel; `setUp` runs before anything of the peer reaches it. */
+  openChannel(
+    type: string,
+    typeSpecific: Uint8Array | undefined,
+    options: ChannelOptions,
+    setUp?: (channel: Channel) => void,
+  ): Promise<Channel> {
+    if (this.#lost !== undefined) return rejected(this.#lost)
+    let id: ChannelId
+    try {
+      id = this.machine.openChannel(type, typeSpecific)
+    } catch (error) {
+      return rejected(error)
+    }
+    const opened = deferred<Channel>()
+    this.#openings.set(id, { opened, options, type, setUp })
+    this.wake()
+    return opened.promise
+  }
+
+  /** Accepts a channel that a `channel-open` event announced. */
+  acceptChannel(id: ChannelId, type: string, options: ChannelOptions): Channel | undefined {
+    if (this.#lost !== undefined) return undefined
+    const channel = new Channel(id, type, this, options)
+    this.#channels.set(id, channel)
+    this.machine.acceptChannel(id)
+    this.wake()
+    return channel
+  }
+
+  rejectChannel(id: ChannelId, reason: number, description: string): void {
+    if (this.#lost !== undefined) return
+    this.machine.rejectChannel(id, reason, description)
+    this.wake()
+  }
+
+  /** Rejects with SshError `SSH_REQUEST_REFUSED` if the peer fails it. */
+  async globalRequest(name: string, data: Uint8Array = new Uint8Array(0)): Promise<Uint8Array> {
+    const reply = await this.#globalRequest(name, data)
+    if (!reply.ok) throw new SshError('SSH_REQUEST_REFUSED', `the peer refused ${name}`)
+    return reply.data
+  }
+
+  /** Round trip in milliseconds of a request that every peer answers, if only with a failure. */
+  async ping(): Promise<number> {
+    const startMs = nowMs()
+    await this.#globalRequest(GLOBAL_REQUEST.KEEPALIVE, new Uint8Array(0))
+    return nowMs() - startMs
+  }
+
+  /** Ends the connection; resolves once the transport was let go. */
+  async disconnect(reason: number, description: string, error?: SshError): Promise<void> {
+    this.#pump.disconnect(reason, description, error)
+    await this.#pump.finished
+  }
+
+  /** Drops the connection at once. */
+  abort(error: SshError): void {
+    this.#pump.abort(error)
+  }
+
+  sendData(channel: ChannelId, data: Uint8Array, extended: number): number {
+    const granted = this.machine.sendData(channel, data, extended)
+    if (granted > 0) this.#pump.wake()
+    return granted
+  }
+
+  sendEof(channel: ChannelId): void {
+    this.machine.sendEof(channel)
+    this.#pump.wake()
+  }
+
+  closeChannel(channel: ChannelId): void {
+    this.machine.closeChannel(channel)
+    this.#pump.wake()
+  }
+
+  consume(channel: ChannelId, bytes: number): void {
+    this.machine.consume(channel, bytes)
+    this.#pump.wake()
+  }
+
+  channelRequest(channel: ChannelId, name: string, data: Uint8Array, wantReply: boolean): void {
+    this.machine.channelRequest(channel, name, data, wantReply)
+    this.#pump.wake()
+  }
+
+  answerChannelRequest(channel: ChannelId, ok: boolean): void {
+    this.machine.answerChannelRequest(channel, ok)
+    this.#pump.wake()
+  }
+
+  #globalRequest(name: string, data: Uint8Array): Promise<GlobalReply> {
+    if (this.#lost !== undefined) return rejected(this.#lost)
+    if (this.#replies.length >= PENDING_REQUESTS_MAX) {
+      return rejected(
+        new SshError('SSH_LIMIT', `${PENDING_REQUESTS_MAX} global requests are waiting already`),
+      )
+    }
+    try {
+      this.machine.globalRequest(name, data, true)
+    } catch (error) {
+      return rejected(error)
+    }
+    const reply = deferred<GlobalReply>()
+    this.#replies.push(reply)
+    this.wake()
+    return reply.promise
+  }
+
+  #handle(event: Exclude<Event, { readonly type: 'closed' }>): void {
+    switch (event.type) {
+      case 'version':
+      case 'keys':
+      case 'pong':
+        break
+      case 'authenticated':
+        this.#pump.runInBackground()
+        this.#detachSignal()
+        this.#armKeepalive()
+        this.#onEvent(event)
+        break
+      case 'channel-opened': {
+        const opening = this.#openings.get(event.channel)
+        if (opening === undefined) break
+        this.#openings.delete(event.channel)
+        const channel = new Channel(event.channel, opening.type, this, opening.options)
+        this.#channels.set(event.channel, channel)
+        opening.setUp?.(channel)
+        opening.opened.resolve(channel)
+        break
+      }
+      case 'channel-open-failed': {
+        const opening = this.#openings.get(event.channel)
+        this.#openings.delete(event.channel)
+        opening?.opened.reject(new ChannelOpenError(event.reason, refusal(opening.type, event)))
+        break
+      }
+      case 'channel-closed': {
+        const channel = this.#channels.get(event.channel)
+        this.#channels.delete(event.channel)
+        if (channel) deliver(channel, event)
+        break
+      }
+      case 'channel-data':
+      case 'channel-writable':
+      case 'channel-eof':
+      case 'channel-request':
+      case 'channel-reply': {
+        const channel = this.#channels.get(event.channel)
+        if (channel) deliver(channel, event)
+        break
+      }
+      case 'global-reply':
+        this.#replies.shift()?.resolve(event)
+        break
+      default:
+        this.#onEvent(event)
+    }
+  }
+
+  #close(error: SshError | undefined): void {
+    clearTimeout(this.#keepaliveTimer)
+    this.#detachSignal()
+    const lost = error ?? new SshError('SSH_CONNECTION_LOST', 'the connection has been closed')
+    this.#lost = lost
+    for (const opening of this.#openings.values()) opening.opened.reject(lost)
+    this.#openings.clear()
+    for (const reply of this.#replies.splice(0)) reply.reject(lost)
+    for (const channel of this.#channels.values()) {
+      deliver(channel, { type: 'connection-closed', error: lost })
+    }
+    this.#channels.clear()
+    this.#onClosed(error)
+    void this.#pump.finished.then(() => this.#ended.resolve(error))
+  }
+
+  /** Only silence is questioned: a peer that sends is alive. */
+  #armKeepalive(): void {
+    const keepalive = this.#keepalive
+    if (keepalive === undefined || this.#lost !== undefined) return
+    const dueMs = this.#pump.lastInputMs + keepalive.intervalMs
+    const waitMs = this.#unanswered > 0 ? keepalive.intervalMs : Math.max(dueMs - nowMs(), 1)
+    this.#keepaliveTimer = setTimeout(() => {
+      const silentMs = nowMs() - this.#pump.lastInputMs
+      if (silentMs < keepalive.intervalMs) {
+        this.#unanswered = 0
+      } else if (this.#unanswered >= keepalive.countMax) {
+        const text = `the peer was silent for ${Math.round(silentMs / 1000)} s (keepalive)`
+        this.abort(new SshError('SSH_TIMEOUT', text))
+        return
+      } else {
+        this.#unanswered++
+        this.ping().catch(() => {})
+      }
+      this.#armKeepalive()
+    }, waitMs)
+    unref(this.#keepaliveTimer)
+  }
+
+  #watchSignal(signal: AbortSignal | undefined): void {
+    if (signal === undefined) return
+    const onAbort = (): void => {
+      const error = aborted(signal)
+      this.#pump.disconnect(DISCONNECT.BY_APPLICATION, 'aborted', error)
+    }
+    if (signal.aborted) queueMicrotask(onAbort)
+    else signal.addEventListener('abort', onAbort, { once: true })
+    this.#detachSignal = () => signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** What an AbortSignal that fired means to us. */
+export function aborted(signal: AbortSignal): SshError {
+  const { reason } = signal
+  const what = reason instanceof Error ? reason.message : 'aborted'
+  const code =
+    reason instanceof Error && reason.name === 'TimeoutError' ? 'SSH_TIMEOUT' : 'SSH_ABORTED'
+  return new SshError(code, `aborted: ${what}`, { cause: reason })
+}
+
+function refusal(
+  type: string,
+  failure: { readonly reason: number; readonly description: string },
+): string {
+  const text = printable(failure.description)
+  return `the peer refused a ${type} channel (reason ${failure.reason})${text && `: ${text}`}`
+}
+
+/** Text of the peer for an error message: one line, without control characters, bounded. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 300)
+}

@@ -1,0 +1,195 @@
+/** A program at the other end, as a client sees it: three streams, signals, an exit status. */
+import { type Channel, listen, pullStream } from './channel.ts'
+import { exitSignal, exitStatus, REQUEST, signal, windowChange } from './connection/requests.ts'
+import { type Deferred, deferred } from './deferred.ts'
+import { SshError } from './errors.ts'
+import { aborted } from './link.ts'
+import type { TerminalModes } from './terminal-modes.ts'
+
+/** How a program ended: by itself with a code, or by a signal. */
+export type ExitStatus =
+  | { readonly code: number; readonly signal?: undefined }
+  | {
+      readonly code?: undefined
+      /** Without SIG: `TERM`, `KILL`, … */
+      readonly signal: string
+      readonly coreDumped: boolean
+      /** Text of the peer, untrusted. */
+      readonly message: string
+    }
+
+/** A terminal to run a program in, RFC 4254 §6.2. */
+export interface PtyOptions {
+  /** Value of TERM. Default `xterm-256color`. */
+  readonly term?: string
+  /** Default 80. */
+  readonly columns?: number
+  /** Default 24. */
+  readonly rows?: number
+  /** 0, the default, if unknown. */
+  readonly widthPixels?: number
+  readonly heightPixels?: number
+  readonly modes?: TerminalModes
+}
+
+/** OpenSSH's own, and ours, understand it; others have been seen to close on it. */
+const UNDERSTANDS_EOW = /^SSH-2\.0-(OpenSSH|sandbox-ssh)_/
+
+export class RemoteProcess {
+  /** The session channel underneath, for requests of other kinds. */
+  readonly channel: Channel
+  readonly #exit: Deferred<ExitStatus> = deferred()
+  readonly #notifyEow: boolean
+  #status: ExitStatus | undefined
+  #closed = false
+  #closeReason: unknown
+  #stdout: ReadableStream<Uint8Array> | undefined
+
+  /** Internal: made by `Client.exec` and its like. */
+  constructor(channel: Channel, serverIdentification: string) {
+    this.channel = channel
+    this.#notifyEow = UNDERSTANDS_EOW.test(serverIdentification)
+    listen(
+      channel,
+      (request, data) => this.#request(request, data),
+      () => this.#settle(),
+    )
+    void channel.closed.then(() => {
+      this.#closed = true
+      this.#settle()
+    })
+  }
+
+  /**
+   * Resolves when the program has ended and everything it wrote to stdout and stderr was read or
+   * discarded. Rejects with SshError `SSH_CONNECTION_LOST` if the channel or the connection ended
+   * without a status (so a lost connection is never taken for an exit code), and with the reason
+   * of `close` or the AbortSignal if that came first.
+   */
+  get exit(): Promise<ExitStatus> {
+    return this.#exit.promise
+  }
+
+  /** The program's input; closing it is the end of file. Made when first asked for. */
+  get stdin(): WritableStream<Uint8Array> {
+    return this.channel.writable
+  }
+
+  /** The program's output. Cancelling it tells the server that nobody reads any more. */
+  get stdout(): ReadableStream<Uint8Array> {
+    this.#stdout ??= pullStream(
+      () => this.channel.read(),
+      () => {
+        this.channel.discard()
+        if (this.#notifyEow) this.channel.notify(REQUEST.EOW)
+      },
+    )
+    return this.#stdout
+  }
+
+  /**
+   * The program's error output; empty under `stderr: 'merge'` or `'ignore'`. It shares the window
+   * with stdout: if it is not read, both come to a halt.
+   */
+  get stderr(): ReadableStream<Uint8Array> {
+    return this.channel.readableStderr
+  }
+
+  /** Next chunk of stdout, or undefined at its end; the fast way round `stdout`. */
+  read(): Promise<Uint8Array | undefined> {
+    return this.channel.read()
+  }
+
+  /** Next chunk of stderr, or undefined at its end. */
+  readStderr(): Promise<Uint8Array | undefined> {
+    return this.channel.readStderr()
+  }
+
+  /** Writes to stdin; see `Channel.write`. Rejects `SSH_CHANNEL_CLOSED` once the program ended. */
+  write(chunk: Uint8Array): Promise<void> {
+    return this.channel.write(chunk)
+  }
+
+  /** Ends stdin. */
+  end(): Promise<void> {
+    return this.channel.close()
+  }
+
+  /**
+   * Asks the server to send a signal, named without SIG (RFC 4254 §6.9). Works after `end` too;
+   * servers are free to ignore it. Throws TypeError on a name with SIG.
+   */
+  kill(name: string): void {
+    if (typeof name !== 'string' || name === '' || name.startsWith('SIG')) {
+      throw new TypeError('signal must be a name without SIG, such as "TERM"')
+    }
+    this.channel.notify(REQUEST.SIGNAL, signal.encode({ name }))
+  }
+
+  /** Tells the new size of the terminal, RFC 4254 §6.7. */
+  resize(columns: number, rows: number, widthPixels = 0, heightPixels = 0): void {
+    const size = { columns, rows, widthPixels, heightPixels }
+    this.channel.notify(REQUEST.WINDOW_CHANGE, windowChange.encode(size))
+  }
+
+  /** Closes the channel, whatever the program does; what was not read is dropped. */
+  close(reason?: unknown): void {
+    this.#closeReason ??= reason ?? new SshError('SSH_ABORTED', 'the process was closed')
+    this.channel.abort(this.#closeReason)
+  }
+
+  /** `close`, and waits for the channel to be gone. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close()
+    await this.channel.closed
+  }
+
+  #request(request: string, data: Uint8Array): boolean {
+    try {
+      if (request === REQUEST.EXIT_STATUS) {
+        this.#status ??= { code: exitStatus.decode(data).code }
+        return true
+      }
+      if (request === REQUEST.EXIT_SIGNAL) {
+        const { name, coreDumped, message } = exitSignal.decode(data)
+        this.#status ??= { signal: name, coreDumped, message }
+        return true
+      }
+    } catch {
+      // Malformed: as if it had not come, so that `exit` tells that there was no status.
+    }
+    return false
+  }
+
+  #settle(): void {
+    if (!this.#closed) return
+    const status = this.#status
+    // Without the end of the output a status proves little: the cut may have taken the rest of it.
+    if (status !== undefined && this.channel.peerEnded) {
+      if (this.channel.drained) this.#exit.resolve(status)
+    } else {
+      this.#exit.reject(
+        this.#closeReason ??
+          new SshError('SSH_CONNECTION_LOST', 'the session ended without an exit status', {
+            cause: this.channel.failure,
+          }),
+      )
+    }
+  }
+}
+
+/**
+ * Ties a process to a signal: when it fires the program gets TERM, and its channel is closed.
+ * RFC 4254 knows no stronger way, and a server that ends a session ends its program.
+ */
+export function killOnAbort(process: RemoteProcess, abortSignal: AbortSignal): void {
+  const onAbort = (): void => {
+    process.kill('TERM')
+    process.close(aborted(abortSignal))
+  }
+  if (abortSignal.aborted) onAbort()
+  else {
+    abortSignal.addEventListener('abort', onAbort, { once: true })
+    void process.channel.closed.then(() => abortSignal.removeEventListener('abort', onAbort))
+  }
+}

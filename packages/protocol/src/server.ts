@@ -1,0 +1,351 @@
+/** The server: lets users in and serves what they open. */
+import { modern } from './algorithms/modern.ts'
+import type { Algorithms } from './algorithms/spec.ts'
+import type { Channel } from './channel.ts'
+import {
+  CHANNEL_TYPE,
+  type DirectTcpip,
+  directTcpip as directTcpipCodec,
+} from './connection/forwarding.ts'
+import { GLOBAL_REQUEST } from './connection/requests.ts'
+import { defaultCrypto } from './crypto/native.ts'
+import type { CryptoProvider } from './crypto/provider.ts'
+import { deferred, ignore } from './deferred.ts'
+import { ChannelOpenError, SshError } from './errors.ts'
+import type { Transport } from './io/transport.ts'
+import type { PublicKey, Signer } from './keys/public-key.ts'
+import { type Keepalive, Link, type RekeyLimits, type RoleEvent } from './link.ts'
+import type { Event, Negotiated, Question } from './machine/event.ts'
+import { Machine } from './machine/machine.ts'
+import { nowMs } from './pump.ts'
+import { type ServerAuthHandlers, Verdicts } from './server-auth.ts'
+import { type ServerSession, type SessionHandler, serveSession } from './server-session.ts'
+import { SOFTWARE_VERSION } from './software-version.ts'
+import { splice } from './splice.ts'
+import {
+  optionalFunction,
+  optionalInteger,
+  requireSigners,
+  requireTransport,
+  validateCommon,
+} from './validate.ts'
+import { DISCONNECT, OPEN_FAILURE } from './wire/numbers.ts'
+
+export interface ServerOptions {
+  /** Keys that prove who we are, one of each type that clients may want. */
+  readonly hostKeys: readonly Signer[]
+  /** Who may come in; a method without a handler is not offered. */
+  readonly auth: ServerAuthHandlers
+  /** Serves exec, shell and subsystem alike; those below come first. */
+  readonly session?: SessionHandler
+  readonly exec?: SessionHandler
+  readonly shell?: SessionHandler
+  readonly subsystems?: Readonly<Record<string, SessionHandler>>
+  /**
+   * Connects for a client, RFC 4254 §7.2. The transport is then joined to the channel and ends with
+   * it. Throw ChannelOpenError to refuse with its reason; anything else refuses as failed. Absent,
+   * the default: prohibited.
+   */
+  readonly directTcpip?: (request: DirectTcpip) => Transport | Promise<Transport>
+  /** Which variables a client may set. Default: none. */
+  readonly acceptEnv?: (name: string, value: string) => boolean
+  /** Shown before authentication. */
+  readonly banner?: string
+  readonly crypto?: CryptoProvider
+  readonly algorithms?: (modern: Algorithms) => Algorithms
+  /** Ends the handshake; afterwards it means nothing. */
+  readonly signal?: AbortSignal
+  readonly handshakeMs?: number
+  readonly rekey?: RekeyLimits
+  readonly keepalive?: Keepalive
+  readonly requireStrictKex?: boolean
+  /** Failures before the client is sent away. */
+  readonly authFailuresMax?: number
+  readonly trace?: (line: string) => void
+  /** Hears of what handlers throw; by default nobody does. */
+  readonly onError?: (error: unknown) => void
+}
+
+/**
+ * Speaks SSH as the server over `transport`; resolves once a user is in, and goes on serving.
+ * Rejects with SshError if nobody gets in: `SSH_AUTHENTICATION`, `SSH_TIMEOUT`,
+ * `SSH_CONNECTION_LOST`, … Throws TypeError on bad options, naming the one.
+ *
+ * @example
+ * const connection = await serve(nodeSocket(socket), {
+ *   hostKeys: [hostKey],
+ *   auth: { publickey: ({ key }) => allowed.has(key.fingerprint()) },
+ *   exec: async ({ command, stdout }) => (command === 'true' ? 0 : 1),
+ * })
+ * await connection.closed
+ */
+export async function serve(
+  transport: Transport,
+  options: ServerOptions,
+): Promise<ServerConnection> {
+  requireTransport(transport)
+  validate(options)
+  return establish(transport, options)
+}
+
+/** Makes one and waits for the end of its handshake. */
+let establish: (transport: Transport, options: ServerOptions) => Promise<ServerConnection>
+
+export class ServerConnection {
+  static {
+    establish = async (transport, options) => {
+      const connection = new ServerConnection(transport, options)
+      await connection.#ready.promise
+      return connection
+    }
+  }
+
+  readonly #options: ServerOptions
+  readonly #link: Link
+  readonly #verdicts: Verdicts
+  readonly #ready = deferred<void>()
+  #username = ''
+  #noMoreSessions = false
+
+  private constructor(transport: Transport, options: ServerOptions) {
+    this.#options = options
+    this.#verdicts = new Verdicts(options.auth, (error) => this.#report(error))
+    const crypto = options.crypto ?? defaultCrypto()
+    const algorithms = modern(crypto)
+    this.#link = new Link({
+      machine: new Machine({
+        role: 'server',
+        crypto,
+        algorithms: options.algorithms?.(algorithms) ?? algorithms,
+        softwareVersion: SOFTWARE_VERSION,
+        nowMs: nowMs(),
+        hostKeys: options.hostKeys.map((signer) => signer.publicKey),
+        authMethods: this.#verdicts.methods,
+        ...(options.banner !== undefined && { banner: options.banner }),
+        ...(options.authFailuresMax && { authFailuresMax: options.authFailuresMax }),
+        ...(options.handshakeMs && { handshakeMs: options.handshakeMs }),
+        ...(options.rekey && { rekey: options.rekey }),
+        ...(options.requireStrictKex && { requireStrictKex: true }),
+        ...(options.trace && { trace: options.trace }),
+      }),
+      transport,
+      onEvent: (event) => this.#handle(event),
+      onClosed: (error) => {
+        this.#verdicts.abandon()
+        this.#ready.reject(error ?? new SshError('SSH_ABORTED', 'closed during the handshake'))
+      },
+      keepalive: options.keepalive,
+      signal: options.signal,
+    })
+    this.#link.start()
+  }
+
+  get username(): string {
+    return this.#username
+  }
+
+  /** The key that let the user in, if it was one. */
+  get publicKey(): PublicKey | undefined {
+    return this.#verdicts.publicKey
+  }
+
+  /** What is in force now. */
+  get negotiated(): Negotiated {
+    return this.#link.negotiated
+  }
+
+  /** The client's identification line. */
+  get clientIdentification(): string {
+    return this.#link.machine.peerIdentification ?? ''
+  }
+
+  /** Resolves once the connection is gone, with what ended it unless that was `close`. */
+  get closed(): Promise<SshError | undefined> {
+    return this.#link.ended
+  }
+
+  /** Opens a channel to the client. It closes itself once both sides ended. */
+  openChannel(type: string, typeSpecific?: Uint8Array): Promise<Channel> {
+    return this.#link.openChannel(type, typeSpecific, { stderr: 'ignore', closeWhenEnded: true })
+  }
+
+  /** A global request with a reply. Rejects with SshError `SSH_REQUEST_REFUSED` on failure. */
+  globalRequest(name: string, data?: Uint8Array): Promise<Uint8Array> {
+    return this.#link.globalRequest(name, data)
+  }
+
+  /** Round trip to the client in milliseconds. */
+  ping(): Promise<number> {
+    return this.#link.ping()
+  }
+
+  /** Starts a key exchange. */
+  rekey(): void {
+    this.#link.machine.rekey()
+    this.#link.wake()
+  }
+
+  /** Says goodbye (reasons of RFC 4253 §11.1) and ends; resolves once the transport was let go. */
+  async close(reason: number = DISCONNECT.BY_APPLICATION, message = 'closed'): Promise<void> {
+    await this.#link.disconnect(reason, message)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #handle(event: RoleEvent): void {
+    switch (event.type) {
+      case 'question':
+        this.#answer(event)
+        break
+      case 'authenticated':
+        this.#username = event.username
+        this.#ready.resolve()
+        break
+      case 'channel-open':
+        this.#open(event)
+        break
+      case 'global-request': {
+        const isNoMore = event.request === GLOBAL_REQUEST.NO_MORE_SESSIONS
+        if (isNoMore) this.#noMoreSessions = true
+        // A reply nobody wanted would be taken for that of a later request.
+        if (event.wantReply) this.#link.machine.answerGlobalRequest(isNoMore)
+        break
+      }
+      case 'banner':
+      case 'extension':
+        break
+    }
+  }
+
+  #answer(question: Question): void {
+    const { machine } = this.#link
+    const { id } = question
+    if (question.kind === 'sign') {
+      const signer = this.#options.hostKeys.find(({ publicKey }) =>
+        publicKey.equals(question.publicKey),
+      )
+      const failed = (error: unknown): void => {
+        this.#report(error)
+        machine.answerSignature(id, undefined)
+      }
+      this.#link
+        .ask(
+          () => signer?.sign(question.data, question.algorithm),
+          (signature) => machine.answerSignature(id, signature),
+          failed,
+          false,
+        )
+        .catch(ignore)
+    } else if (question.kind === 'authenticate') {
+      this.#link
+        .ask(
+          () => this.#verdicts.decide(question.username, question.request),
+          (verdict) => machine.answerAuthentication(id, verdict),
+          (error) => {
+            this.#report(error)
+            machine.answerAuthentication(id, { type: 'reject' })
+          },
+          false,
+        )
+        .catch(ignore)
+    }
+  }
+
+  #open(event: Extract<Event, { readonly type: 'channel-open' }>): void {
+    const { channel, channelType } = event
+    switch (channelType) {
+      case CHANNEL_TYPE.SESSION:
+        return this.#openSession(channel)
+      case CHANNEL_TYPE.DIRECT_TCPIP:
+        void this.#openDirectTcpip(event)
+        return
+      default:
+        this.#link.rejectChannel(channel, OPEN_FAILURE.UNKNOWN_CHANNEL_TYPE, 'unknown channel type')
+    }
+  }
+
+  #openSession(id: number): void {
+    const { exec, shell, subsystems, session } = this.#options
+    const served = exec ?? shell ?? subsystems ?? session
+    if (this.#noMoreSessions || served === undefined) {
+      const why = this.#noMoreSessions ? 'no more sessions were announced' : 'no sessions here'
+      this.#link.rejectChannel(id, OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED, why)
+      return
+    }
+    // A client has nothing to say on stderr; what it sends there must not fill the window.
+    const options = { stderr: 'ignore', closeWhenEnded: false } as const
+    const channel = this.#link.acceptChannel(id, CHANNEL_TYPE.SESSION, options)
+    if (channel === undefined) return
+    serveSession(channel, {
+      username: this.#username,
+      clientIdentification: this.clientIdentification,
+      handlerFor: (kind, name) => this.#handlerFor(kind, name),
+      acceptEnv: this.#options.acceptEnv ?? (() => false),
+      onError: (error) => this.#report(error),
+    })
+  }
+
+  #handlerFor(kind: ServerSession['kind'], name: string): SessionHandler | undefined {
+    const { exec, shell, subsystems, session } = this.#options
+    if (kind === 'exec') return exec ?? session
+    if (kind === 'shell') return shell ?? session
+    // The name is the peer's: it must not reach what every object inherits.
+    if (subsystems !== undefined && Object.hasOwn(subsystems, name)) return subsystems[name]
+    return session
+  }
+
+  /** Other channels go on while this one waits for its connection. */
+  async #openDirectTcpip(event: Extract<Event, { readonly type: 'channel-open' }>): Promise<void> {
+    const { channel: id } = event
+    const { directTcpip } = this.#options
+    if (directTcpip === undefined) {
+      const text = 'forwarding is not allowed'
+      this.#link.rejectChannel(id, OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED, text)
+      return
+    }
+    let target: Transport
+    try {
+      target = await directTcpip(directTcpipCodec.decode(event.typeSpecific))
+    } catch (error) {
+      const refusal = error instanceof ChannelOpenError ? error : undefined
+      const text = error instanceof Error ? error.message : 'connect failed'
+      this.#link.rejectChannel(id, refusal?.reason ?? OPEN_FAILURE.CONNECT_FAILED, text)
+      return
+    }
+    const options = { stderr: 'ignore', closeWhenEnded: true } as const
+    const channel = this.#link.acceptChannel(id, CHANNEL_TYPE.DIRECT_TCPIP, options)
+    if (channel === undefined) {
+      target.abort()
+      return
+    }
+    await splice(channel, target)
+  }
+
+  #report(error: unknown): void {
+    try {
+      this.#options.onError?.(error)
+    } catch {
+      // There is nobody left to tell.
+    }
+  }
+}
+
+function validate(options: ServerOptions): void {
+  requireSigners(options?.hostKeys, 'hostKeys')
+  if (typeof options.auth !== 'object' || options.auth === null) {
+    throw new TypeError('auth must be an object of handlers')
+  }
+  for (const name of ['publickey', 'password', 'keyboardInteractive', 'none'] as const) {
+    optionalFunction(options.auth[name], `auth.${name}`)
+  }
+  for (const name of ['session', 'exec', 'shell', 'directTcpip', 'acceptEnv', 'onError'] as const) {
+    optionalFunction(options[name], name)
+  }
+  for (const [name, handler] of Object.entries(options.subsystems ?? {})) {
+    if (typeof handler !== 'function') throw new TypeError(`subsystems.${name} must be a function`)
+  }
+  optionalInteger(options.authFailuresMax, 'authFailuresMax', 1, 1000)
+  validateCommon(options)
+}

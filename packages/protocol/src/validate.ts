@@ -1,0 +1,71 @@
+/** Checks of what callers hand in: wrong use throws at once and names the argument. */
+
+/** Throws TypeError unless `value` is a function. */
+export function requireFunction(value: unknown, name: string): void {
+  if (typeof value !== 'function') throw new TypeError(`${name} must be a function`)
+}
+
+/** Throws TypeError unless `value` is a function or undefined. */
+export function optionalFunction(value: unknown, name: string): void {
+  if (value !== undefined) requireFunction(value, name)
+}
+
+/** Throws TypeError unless `value` is a string. */
+export function requireString(value: unknown, name: string): void {
+  if (typeof value !== 'string') throw new TypeError(`${name} must be a string`)
+}
+
+/** Throws TypeError unless `value` is an integer from `min` to `max`, or undefined. */
+export function optionalInteger(value: unknown, name: string, min: number, max: number): void {
+  if (value === undefined) return
+  if (!Number.isInteger(value) || (value as number) < min || (value as number) > max) {
+    throw new TypeError(`${name} must be an integer from ${min} to ${max}`)
+  }
+}
+
+/** Throws TypeError unless `value` looks like a `Transport`. */
+export function requireTransport(value: unknown): void {
+  const methods = ['read', 'write', 'close', 'abort']
+  const found = value as Record<string, unknown> | undefined | null
+  if (!methods.every((method) => typeof found?.[method] === 'function')) {
+    throw new TypeError('transport must have the methods read, write, close and abort')
+  }
+}
+
+/** Throws TypeError unless `value` is a non-empty array of things with a public key that sign. */
+export function requireSigners(value: unknown, name: string): void {
+  const signers = Array.isArray(value) ? value : []
+  const sound = signers.every(
+    (signer) => typeof signer?.sign === 'function' && typeof signer?.publicKey === 'object',
+  )
+  if (signers.length === 0 || !sound) {
+    throw new TypeError(`${name} must be a non-empty array of signers`)
+  }
+}
+
+const INT32_MAX = 2 ** 31 - 1
+
+/** Throws TypeError naming the field of the options both roles share that is out of range. */
+export function validateCommon(options: {
+  readonly handshakeMs?: number
+  readonly keepalive?: { readonly intervalMs: number; readonly countMax: number }
+  readonly rekey?: { readonly bytes?: number; readonly packets?: number; readonly ms?: number }
+  readonly signal?: AbortSignal
+  readonly algorithms?: unknown
+  readonly trace?: unknown
+}): void {
+  const { handshakeMs, keepalive, rekey, signal } = options
+  optionalInteger(handshakeMs, 'handshakeMs', 1, INT32_MAX)
+  optionalFunction(options.algorithms, 'algorithms')
+  optionalFunction(options.trace, 'trace')
+  if (keepalive !== undefined) {
+    optionalInteger(keepalive.intervalMs ?? 0, 'keepalive.intervalMs', 1, INT32_MAX)
+    optionalInteger(keepalive.countMax ?? -1, 'keepalive.countMax', 0, INT32_MAX)
+  }
+  optionalInteger(rekey?.bytes, 'rekey.bytes', 1, Number.MAX_SAFE_INTEGER)
+  optionalInteger(rekey?.packets, 'rekey.packets', 1, 2 ** 32)
+  optionalInteger(rekey?.ms, 'rekey.ms', 1, Number.MAX_SAFE_INTEGER)
+  if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+    throw new TypeError('signal must be an AbortSignal')
+  }
+}
