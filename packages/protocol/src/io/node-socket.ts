@@ -6,7 +6,9 @@ import type { Transport } from './transport.ts'
 export interface NodeSocket extends NodeReadable, NodeWritable {
   allowHalfOpen?: boolean
   setNoDelay?(noDelay: boolean): unknown
-  on(event: string, listener: (argument: never) => void): unknown
+  on(event: 'data', listener: (chunk: Uint8Array) => void): unknown
+  on(event: 'end' | 'close', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
   destroy(): unknown
   readonly destroyed?: boolean
 }

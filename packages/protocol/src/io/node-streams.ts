@@ -9,7 +9,9 @@ import type { Transport } from './transport.ts'
 
 /** What is needed of a `stream.Readable` of bytes. */
 export interface NodeReadable {
-  on(event: string, listener: (argument: never) => void): unknown
+  on(event: 'data', listener: (chunk: Uint8Array) => void): unknown
+  on(event: 'end' | 'close', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
   pause(): unknown
   resume(): unknown
   destroy(): unknown
@@ -19,7 +21,8 @@ export interface NodeReadable {
 
 /** What is needed of a `stream.Writable`. */
 export interface NodeWritable {
-  on(event: string, listener: (argument: never) => void): unknown
+  on(event: 'close', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
   write(chunk: Uint8Array, callback: (error?: Error | null) => void): boolean
   end(callback: () => void): unknown
   destroy(): unknown
