@@ -1,0 +1,72 @@
+/** From a sandbox argument to connections into it, whatever kind it is. */
+import { join } from 'node:path'
+import type { Transport } from '@sandbox-ssh/protocol'
+import type { Home } from '../home/home.ts'
+import { formatSandboxTarget, type SandboxTarget } from '../home/names.ts'
+import { nameHash } from '../home/sockets.ts'
+import { dialLocal } from '../local/connect.ts'
+import { localLayout } from '../local/layout.ts'
+import { type DialOptions, dialNamed, dialUnix } from './unix.ts'
+
+/** A way into one sandbox. */
+export interface SandboxConnector {
+  readonly target: SandboxTarget
+  /** The argument as the user would write it, for messages. */
+  readonly label: string
+  /** Where the sandbox's host key is kept. */
+  readonly hostKeyPath: string
+  /**
+   * A new connection to the sandbox's relay, its handshake not yet read. An embedded sandbox is
+   * started if need be, and runs as long as any connection is open.
+   * @throws SandboxError
+   */
+  dial(options?: DialOptions): Promise<Transport>
+}
+
+/** What a connector needs to know. */
+export interface ConnectorOptions {
+  readonly home: Home
+  /** Told at most once, one sentence, such as that an embedded sandbox is not isolated. */
+  readonly onWarning?: ((message: string) => void) | undefined
+}
+
+/** Makes the connector; nothing is looked up or started yet. */
+export function openConnector(target: SandboxTarget, options: ConnectorOptions): SandboxConnector {
+  const { home } = options
+  const label = formatSandboxTarget(target)
+  switch (target.kind) {
+    case 'name':
+      return {
+        target,
+        label,
+        hostKeyPath: join(home.sandboxesPath, target.name, 'ssh', 'host_ed25519'),
+        dial: (dialOptions) => dialNamed(home, target.name, dialOptions),
+      }
+    case 'unix':
+      return {
+        target,
+        label,
+        hostKeyPath: join(home.sshPath, 'hosts', nameHash(target.path, 12), 'host_ed25519'),
+        dial: (dialOptions) => dialUnix(target.path, dialOptions),
+      }
+    case 'local': {
+      let warned = false
+      return {
+        target,
+        label,
+        hostKeyPath: localLayout(home, target.name, target.network).hostKeyPath,
+        dial: async (dialOptions) => {
+          const { transport, warning } = await dialLocal(
+            home,
+            target.name,
+            target.network,
+            dialOptions,
+          )
+          if (warning !== undefined && !warned) options.onWarning?.(warning)
+          warned = true
+          return transport
+        },
+      }
+    }
+  }
+}

@@ -1,0 +1,98 @@
+/** Lines of `authorized_keys`, by microsandbox's rules: a type word and a blob, or a blob alone. */
+import { PublicKey, Reader } from '@sandbox-ssh/protocol'
+import { SandboxError } from './errors.ts'
+
+/**
+ * Reads one key line. If its first word begins with `ssh-` or `ecdsa-` the second is the key's
+ * data, else the first is; what follows is a comment. Lines with options (`from=…`, `restrict`)
+ * are refused rather than stripped: an option that is not enforced must not let anybody in.
+ * @throws SandboxError `AUTHORIZED_KEY_INVALID`; the message never repeats the line
+ */
+export function parseKeyLine(line: string): PublicKey {
+  const words = line.trim().split(/\s+/)
+  const [first = '', second] = words
+  if (first === '' || first.startsWith('#')) throw invalid('public key cannot be empty')
+  if (/^sk-|-cert-v01@/.test(first)) {
+    throw invalid(`invalid public key: keys of type ${printable(first)} are not supported`)
+  }
+  const typed = first.startsWith('ssh-') || first.startsWith('ecdsa-')
+  if (typed && second === undefined) throw invalid('public key is missing key data')
+  const blob = decodeBase64(typed ? (second ?? '') : first)
+  if (blob === undefined) {
+    throw invalid(
+      words.some((word) => word.startsWith('AAAA'))
+        ? 'invalid public key: options before a key are not supported'
+        : 'invalid public key',
+    )
+  }
+  return checkedKey(blob, words.slice(typed ? 2 : 1).join(' '))
+}
+
+/** True for lines without a key: blank ones and comments. */
+export function isKeylessLine(line: string): boolean {
+  return /^\s*(#|$)/.test(line)
+}
+
+/** Strict base64: Node's own decoder skips what it does not understand. */
+function decodeBase64(text: string): Uint8Array | undefined {
+  if (text === '' || !/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined
+  return Buffer.from(text, 'base64')
+}
+
+/** A blob that is a whole key of a type the server can check signatures of. */
+function checkedKey(blob: Uint8Array, comment: string): PublicKey {
+  try {
+    const reader = new Reader(blob)
+    const type = reader.ascii(128)
+    if (!readFields(reader, type)) {
+      throw invalid(`invalid public key: keys of type ${printable(type)} are not supported`)
+    }
+    reader.end()
+    return PublicKey.fromBlob(blob, comment)
+  } catch (cause) {
+    if (cause instanceof SandboxError) throw cause
+    throw invalid('invalid public key', cause)
+  }
+}
+
+/** Reads what follows the type; false for an unknown type. Throws on malformed fields. */
+function readFields(reader: Reader, type: string): boolean {
+  switch (type) {
+    case 'ssh-ed25519':
+      expectLength(reader.string(), 32)
+      return true
+    case 'ecdsa-sha2-nistp256':
+    case 'ecdsa-sha2-nistp384':
+    case 'ecdsa-sha2-nistp521': {
+      const curve = type.slice('ecdsa-sha2-'.length)
+      if (reader.ascii(16) !== curve) throw invalid('invalid public key')
+      const coordinate = Math.ceil(Number(curve.slice(-3)) / 8)
+      expectLength(reader.string(), 1 + 2 * coordinate)
+      return true
+    }
+    case 'ssh-rsa':
+      reader.mpint()
+      // 1024 bits were the least that anybody ever used; 16384 are OpenSSH's most.
+      if (!between(reader.mpint().length, 128, 2048)) throw invalid('invalid public key')
+      return true
+    default:
+      return false
+  }
+}
+
+function expectLength(bytes: Uint8Array, length: number): void {
+  if (bytes.length !== length) throw invalid('invalid public key')
+}
+
+function between(value: number, least: number, most: number): boolean {
+  return value >= least && value <= most
+}
+
+/** A word from a key, fit for a terminal. */
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 64)
+}
+
+function invalid(message: string, cause?: unknown): SandboxError {
+  return new SandboxError('AUTHORIZED_KEY_INVALID', message, { cause })
+}

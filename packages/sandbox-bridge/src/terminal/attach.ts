@@ -1,0 +1,169 @@
+/** Joins a program in a sandbox to the standard streams of this process, terminal or pipes. */
+import type { ExitStatus, RemoteProcess } from '@sandbox-ssh/protocol'
+import { DetachMatcher } from './detach-keys.ts'
+
+/** What is needed of `process.stdin`; a file or pipe has neither `isTTY` nor `setRawMode`. */
+export interface AttachInput {
+  readonly isTTY?: boolean | undefined
+  setRawMode?(raw: boolean): unknown
+  on(event: 'data', listener: (chunk: Uint8Array) => void): unknown
+  on(event: 'end' | 'close', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+  off(event: 'data', listener: (chunk: Uint8Array) => void): unknown
+  off(event: 'end' | 'close', listener: () => void): unknown
+  off(event: 'error', listener: (error: Error) => void): unknown
+  pause(): unknown
+  resume(): unknown
+  readonly readableEnded?: boolean
+}
+
+/** What is needed of `process.stdout` and `process.stderr`. */
+export interface AttachOutput {
+  readonly isTTY?: boolean | undefined
+  readonly columns?: number | undefined
+  readonly rows?: number | undefined
+  write(chunk: Uint8Array, callback: (error?: Error | null) => void): boolean
+  on(event: 'resize', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+  off(event: 'resize', listener: () => void): unknown
+  off(event: 'error', listener: (error: Error) => void): unknown
+}
+
+/** The three streams; `process` itself fits. */
+export interface AttachStreams {
+  readonly stdin: AttachInput
+  readonly stdout: AttachOutput
+  readonly stderr: AttachOutput
+}
+
+/** How to join them. */
+export interface AttachOptions {
+  /**
+   * Put stdin into raw mode, follow the size of stdout, look for detach keys. For a program with
+   * a PTY, if stdin is a terminal.
+   */
+  readonly raw?: boolean
+  /** See `parseDetachKeys`. Only looked for with `raw`. */
+  readonly detachKeys?: Uint8Array | undefined
+}
+
+/** How it ended. */
+export type AttachEnd =
+  | { readonly type: 'exited'; readonly status: ExitStatus }
+  /** The detach keys were typed; the remote program has been hung up on. */
+  | { readonly type: 'detached' }
+  /** Nobody reads our stdout any more (`| head -1`). */
+  | { readonly type: 'output-closed' }
+
+/** Size of the terminal behind an output; 80×24 if unknown, as for a pipe. */
+export function terminalSize(output: AttachOutput): { columns: number; rows: number } {
+  return { columns: output.columns || 80, rows: output.rows || 24 }
+}
+
+/** The TERM to ask for: the local one, or `xterm` where that is empty or `dumb`. */
+export function terminalName(term: string | undefined): string {
+  return term === undefined || term === '' || term === 'dumb' ? 'xterm' : term
+}
+
+/**
+ * Copies stdin to the program and its output to stdout and stderr, each as it comes and with
+ * back-pressure, until the program ends. Raw mode is restored and listeners are removed whatever
+ * happens; the streams stay open.
+ *
+ * Rejects as `RemoteProcess.exit` does, so a lost connection is an error and never a status.
+ */
+export async function attach(
+  process: RemoteProcess,
+  streams: AttachStreams,
+  options: AttachOptions = {},
+): Promise<AttachEnd> {
+  const { stdin, stdout, stderr } = streams
+  const cleanup: (() => void)[] = []
+  try {
+    return await new Promise<AttachEnd>((resolve, reject) => {
+      if (options.raw === true) cleanup.push(...rawMode(process, stdin, stdout))
+      const keys = options.raw === true ? options.detachKeys : undefined
+      cleanup.push(
+        copyInput(stdin, process, keys, () => resolve({ type: 'detached' })),
+        onOutputError(stdout, () => resolve({ type: 'output-closed' })),
+        onOutputError(stderr, () => undefined),
+      )
+      copyOutput(() => process.read(), stdout).catch(() => resolve({ type: 'output-closed' }))
+      copyOutput(() => process.readStderr(), stderr).catch(() => process.channel.discardStderr())
+      process.exit.then((status) => resolve({ type: 'exited', status }), reject)
+    })
+  } finally {
+    for (const undo of cleanup.reverse()) undo()
+    process.close()
+  }
+}
+
+function rawMode(process: RemoteProcess, stdin: AttachInput, stdout: AttachOutput): (() => void)[] {
+  const resized = (): void => {
+    const { columns, rows } = terminalSize(stdout)
+    process.resize(columns, rows)
+  }
+  stdin.setRawMode?.(true)
+  stdout.on('resize', resized)
+  return [() => stdin.setRawMode?.(false), () => stdout.off('resize', resized)]
+}
+
+/** Copies until the end of stdin or of the program; the result stops it. */
+function copyInput(
+  stdin: AttachInput,
+  process: RemoteProcess,
+  keys: Uint8Array | undefined,
+  detached: () => void,
+): () => void {
+  const matcher = keys === undefined ? undefined : new DetachMatcher(keys)
+  let stopped = false
+  // The program may have ended already: its status tells, not a write that came too late.
+  const late = (): void => undefined
+  const data = (chunk: Uint8Array): void => {
+    const { forward, detached: leaving } = matcher?.push(chunk) ?? {
+      forward: chunk,
+      detached: false,
+    }
+    stdin.pause()
+    const written = forward.length === 0 ? Promise.resolve() : process.write(forward)
+    written.then(() => {
+      if (leaving) detached()
+      else if (!stopped) stdin.resume()
+    }, late)
+  }
+  const end = (): void => {
+    process.end().catch(late)
+  }
+  stdin.on('data', data)
+  stdin.on('end', end)
+  stdin.on('error', end)
+  if (stdin.readableEnded === true) end()
+  else stdin.resume()
+  return () => {
+    stopped = true
+    stdin.off('data', data)
+    stdin.off('end', end)
+    stdin.off('error', end)
+    stdin.pause()
+  }
+}
+
+async function copyOutput(
+  read: () => Promise<Uint8Array | undefined>,
+  output: AttachOutput,
+): Promise<void> {
+  for (;;) {
+    // A connection that breaks is reported by `exit`.
+    const chunk = await read().catch(() => undefined)
+    if (chunk === undefined) return
+    await new Promise<void>((resolve, reject) => {
+      output.write(chunk, (error) => (error ? reject(error) : resolve()))
+    })
+  }
+}
+
+/** An output without an error listener would end the whole process when its reader goes. */
+function onOutputError(output: AttachOutput, listener: () => void): () => void {
+  output.on('error', listener)
+  return () => output.off('error', listener)
+}
