@@ -1,4 +1,6 @@
 /** SFTP version 3 with OpenSSH's extensions: client, server, and the seam to the files. */
+
+export { confinedFileSystem } from './confined-file-system.ts'
 export type {
   AttributeChanges,
   DirectoryEntry,
@@ -12,6 +14,10 @@ export type {
   UsersAndGroups,
 } from './file-system.ts'
 export { FILE_TYPE, isDirectory, isFile, isSymlink } from './file-system.ts'
+export type { MemoryFileSystemOptions } from './memory-file-system.ts'
+export { memoryFileSystem } from './memory-file-system.ts'
+export type { NodeFileSystemOptions, NodeFs } from './node-file-system.ts'
+export { nodeFileSystem } from './node-file-system.ts'
 export {
   baseName,
   decodePath,
@@ -22,4 +28,6 @@ export {
   parentPath,
   printablePath,
 } from './path.ts'
+export type { SftpServerOptions, SftpSession } from './server.ts'
+export { requestNames, serveSftp, sftpServer } from './server.ts'
 export { asSftpError, errnoError, SftpError, STATUS, statusText } from './status.ts'

@@ -1,0 +1,28 @@
+/** Every bound on what a peer may make us hold or do, with unit and source. */
+
+/** Largest packet, without its length field, accepted and sent. OpenSSH's SFTP_MAX_MSG_LENGTH. */
+export const PACKET_BYTES_MAX: number = 256 * 1024
+/** Most data in one READ or WRITE, as OpenSSH has it: room is left for the header. */
+export const DATA_BYTES_MAX: number = PACKET_BYTES_MAX - 1024
+/** Data every server takes in one READ or WRITE. Draft 02 §3. */
+export const DATA_BYTES_SAFE: number = 32 * 1024
+/** Handles open at once in one session; the guest agent has the same limit. */
+export const HANDLES_MAX: number = 1024
+/** Requests of one session being worked on; reading stops until one is answered. */
+export const REQUESTS_MAX: number = 128
+/** Request and reply bytes of one session in memory at once; reading stops past it. */
+export const IN_FLIGHT_BYTES_MAX: number = 4 * 1024 * 1024
+/** Entries in one NAME reply. OpenSSH sends 100. */
+export const READDIR_ENTRIES_MAX: number = 100
+/** Bytes of one NAME reply, entries whole. */
+export const READDIR_BYTES_MAX: number = 128 * 1024
+/** Extension pairs in INIT or VERSION. */
+export const EXTENSIONS_MAX: number = 64
+/** Ids in one users-groups-by-id request. */
+export const IDS_MAX: number = 4096
+/** Symbolic links followed in one path before ELOOP, as Linux. */
+export const SYMLINKS_MAX: number = 40
+/** Names of users and groups remembered for `ls -l` lines. */
+export const OWNER_NAMES_MAX: number = 1024
+/** Longest path we look at. Linux's PATH_MAX is 4096; some room for other systems. */
+export const PATH_BYTES_MAX: number = 32 * 1024
