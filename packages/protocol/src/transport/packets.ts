@@ -20,8 +20,8 @@ const CLEAR = {
   open: (): boolean => true,
 } satisfies PacketSealer & PacketOpener
 
-/** Output is gathered in chunks of this size; one chunk is one write to the transport. */
-const CHUNK_BYTES = 64 * 1024
+/** Output is gathered in chunks of this size, one write each: two full data packets and change. */
+const CHUNK_BYTES = 66 * 1024
 const PADDING_POOL_BYTES = 4096
 
 /** Seals payloads and queues the packets until they are taken. */
