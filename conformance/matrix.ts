@@ -1,0 +1,81 @@
+// Runs the same cases against several servers. Debian's sshd is always one of them: a case that
+// it does not pass says something about the case, not about us.
+//
+// `CONFORMANCE_TARGETS=sshd` (or `msb`) limits the servers; `CONFORMANCE_RESULTS=FOLDER` has each
+// program write its results there, for the table in the README.
+
+import { writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { suite } from 'uvu'
+import { type Msb, startMsb } from './peers/msb.ts'
+import { OpenSsh, type Sshd, startSshd } from './peers/openssh.ts'
+
+/** A server under test, running. */
+export type Server = ({ readonly name: 'sshd' } & Sshd) | ({ readonly name: 'msb' } & Msb)
+
+/** What a case is given. */
+export interface Subject {
+  readonly server: Server
+  /** OpenSSH's programs with their default configuration. */
+  readonly openssh: OpenSsh
+}
+
+/** A case; `name` is a sentence that completes "with this server, …". */
+export interface Case {
+  readonly name: string
+  readonly run: (subject: Subject) => Promise<void>
+  /** The servers it applies to; all by default. */
+  readonly only?: Server['name']
+}
+
+/** One line of the results. */
+export interface Result {
+  readonly area: string
+  readonly name: string
+  readonly target: string
+  readonly passed: boolean
+}
+
+/** What sshd accepts beyond its defaults, because the cases use it. */
+const sshdConfiguration = ['AcceptEnv LANG LC_*', 'AllowTcpForwarding yes']
+
+const start: Readonly<Record<Server['name'], () => Promise<Server>>> = {
+  sshd: async () => ({ name: 'sshd', ...(await startSshd(sshdConfiguration)) }),
+  msb: async () => ({ name: 'msb', ...(await startMsb()) }),
+}
+
+/** Makes a test suite per server out of `cases`, and runs them. */
+export function againstServers(area: string, cases: readonly Case[]): void {
+  const wanted = process.env['CONFORMANCE_TARGETS']?.split(',')
+  const results: Result[] = []
+  for (const target of ['sshd', 'msb'] as const) {
+    if (wanted !== undefined && !wanted.includes(target)) continue
+    const test = suite(`${area}: ${target}`)
+    // Started by the first case that needs it, so that a failure to start is a failed case.
+    let starting: Promise<Server> | undefined
+    test.after(async () => {
+      await (await starting?.catch(() => undefined))?.daemon.stop()
+    })
+    for (const { name, run, only } of cases) {
+      if (only !== undefined && only !== target) continue
+      test(name, async () => {
+        const result = { area, name, target, passed: false }
+        results.push(result)
+        starting ??= start[target]()
+        const server = await starting
+        await run({ server, openssh: new OpenSsh(server) })
+        results[results.indexOf(result)] = { ...result, passed: true }
+      })
+    }
+    test.run()
+  }
+  process.once('exit', () => writeResults(results))
+}
+
+/** Appends results to the folder for them, if one is named. */
+export function writeResults(results: readonly Result[]): void {
+  const folder = process.env['CONFORMANCE_RESULTS']
+  if (folder === undefined) return
+  const program = basename(process.argv[1] ?? 'results', '.mjs')
+  writeFileSync(join(folder, `${program}.json`), JSON.stringify(results, undefined, 2))
+}

@@ -1,0 +1,38 @@
+// Our own side of a conformance test: `msb ssh serve` for a sandbox on this machine, with a home
+// folder of its own.
+
+import { join } from 'node:path'
+import { msbPath } from '../../scripts/programs.ts'
+import { type Daemon, startDaemon } from './daemon.ts'
+import { temporaryFolder } from './folder.ts'
+import { type Endpoint, generateKeyFile } from './openssh.ts'
+import { output } from './run.ts'
+
+/** A served sandbox. */
+export interface Msb extends Endpoint {
+  readonly daemon: Daemon
+  /** `MSB_HOME` of this server. */
+  readonly home: string
+  /** The sandbox's name as given to `msb ssh`. */
+  readonly sandbox: string
+  /** The command line of `msb ARGUMENTS`, to be run with `MSB_HOME` set to `home`. */
+  command(args: readonly string[]): readonly string[]
+}
+
+/** Authorizes a fresh key and serves a fresh sandbox on a free loopback port. */
+export async function startMsb(): Promise<Msb> {
+  const home = temporaryFolder()
+  const sandbox = 'local:conformance'
+  const identity = await generateKeyFile(join(home, 'id_ed25519'))
+  const command = (args: readonly string[]): readonly string[] => [
+    process.execPath,
+    msbPath,
+    ...args,
+  ]
+  const env = { MSB_HOME: home }
+  await output(command(['ssh', 'authorize', '--file', `${identity}.pub`]), { env })
+  const serve = command(['ssh', 'serve', sandbox, '--host', '127.0.0.1', '--port', '0'])
+  const { daemon, match } = await startDaemon(serve, /SSH listening\s+127\.0\.0\.1:(\d+)/, env)
+  const port = Number(match[1])
+  return { host: '127.0.0.1', port, username: 'root', identity, daemon, home, sandbox, command }
+}
