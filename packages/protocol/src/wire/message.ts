@@ -9,6 +9,8 @@ import { Writer } from './writer.ts'
 
 /** A list of fields without a message number, for type-specific parts. */
 export interface Struct<T> {
+  /** The fields in wire order; tracing, properties and fuzzing read them. */
+  readonly fields: Fields<T>
   /** A fresh array. */
   readonly encode: (value: T) => Uint8Array
   /** Reads all of `bytes`; byte-string fields are views. Throws SshError `SSH_PROTOCOL`. */
@@ -22,7 +24,8 @@ export interface Message<T> extends Struct<T> {
   readonly messageName: string
 }
 
-type Fields<T> = { readonly [K in keyof T]-?: Field<T[K]> }
+/** A field codec for every property of T. */
+export type Fields<T> = { readonly [K in keyof T]-?: Field<T[K]> }
 
 const shared = new Writer()
 
@@ -30,6 +33,7 @@ const shared = new Writer()
 export function struct<T extends object>(fields: Fields<T>): Struct<T> {
   const entries = Object.entries(fields) as [keyof T, Field<T[keyof T]>][]
   return {
+    fields,
     encode(value) {
       shared.reset()
       for (const [name, field] of entries) field.write(shared, value[name])
@@ -53,6 +57,7 @@ export function message<T extends object>(
 ): Message<T> {
   const entries = Object.entries(fields) as [keyof T, Field<T[keyof T]>][]
   return {
+    fields,
     number,
     messageName,
     encode(value) {
