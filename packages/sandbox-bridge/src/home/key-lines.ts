@@ -17,14 +17,12 @@ export function parseKeyLine(line: string): PublicKey {
   }
   const typed = first.startsWith('ssh-') || first.startsWith('ecdsa-')
   if (typed && second === undefined) throw invalid('public key is missing key data')
-  const blob = decodeBase64(typed ? (second ?? '') : first)
-  if (blob === undefined) {
-    throw invalid(
-      words.some((word) => word.startsWith('AAAA'))
-        ? 'invalid public key: options before a key are not supported'
-        : 'invalid public key',
-    )
+  // Every key's data begins with a length below 2^24. Words before it can only be options.
+  if (!typed && !first.startsWith('AAAA') && words.some((word) => word.startsWith('AAAA'))) {
+    throw invalid('invalid public key: options before a key are not supported')
   }
+  const blob = decodeBase64(typed ? (second ?? '') : first)
+  if (blob === undefined) throw invalid('invalid public key')
   return checkedKey(blob, words.slice(typed ? 2 : 1).join(' '))
 }
 

@@ -11,8 +11,9 @@ import { closeSync, constants, openSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errnoOf, reasonOf, SandboxError } from './errors.ts'
 
-/** Between two tries. */
+/** Between the first two tries; each wait is longer than the last, as a try starts a process. */
 const RETRY_MS = 20
+const RETRY_MS_MAX = 200
 const O_EXLOCK = 0x20
 
 /** A held lock; it also ends with the process. */
@@ -54,12 +55,14 @@ export async function withFileLock<T>(
   work: () => T | Promise<T>,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs
+  let waitMs = RETRY_MS
   let lock = tryFileLock(path)
   while (lock === undefined) {
     if (Date.now() >= deadline) {
       throw new SandboxError('LOCK_TIMEOUT', `${path} has been locked for ${timeoutMs} ms`)
     }
-    await sleep(RETRY_MS)
+    await sleep(waitMs)
+    waitMs = Math.min(2 * waitMs, RETRY_MS_MAX)
     lock = tryFileLock(path)
   }
   try {
