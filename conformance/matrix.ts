@@ -24,6 +24,8 @@ export interface Subject {
 export interface Case {
   readonly name: string
   readonly run: (subject: Subject) => Promise<void>
+  /** When to give up; after 60 s by default. */
+  readonly limitMs?: number
   /** The servers it applies to; all by default. */
   readonly only?: Server['name']
 }
@@ -56,20 +58,29 @@ export function againstServers(area: string, cases: readonly Case[]): void {
     test.after(async () => {
       await (await starting?.catch(() => undefined))?.daemon.stop()
     })
-    for (const { name, run, only } of cases) {
+    for (const { name, run, only, limitMs } of cases) {
       if (only !== undefined && only !== target) continue
       test(name, async () => {
         const result = { area, name, target, passed: false }
         results.push(result)
         starting ??= start[target]()
         const server = await starting
-        await run({ server, openssh: new OpenSsh(server) })
+        await within(limitMs ?? 60_000, run({ server, openssh: new OpenSsh(server) }))
         results[results.indexOf(result)] = { ...result, passed: true }
       })
     }
     test.run()
   }
   process.once('exit', () => writeResults(results))
+}
+
+/** Rejects if `promise` takes longer than it may. */
+function within<T>(limitMs: number, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done within ${limitMs / 1000} s`)), limitMs)
+  })
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
 /** Appends results to the folder for them, if one is named. */

@@ -87,6 +87,7 @@ againstServers('Commands', [
   },
   {
     name: '100 MiB through stdin and stdout have equal SHA-256',
+    limitMs: 150_000,
     run: async ({ openssh }) => {
       const { readable, sha256 } = stream(100 * MiB)
       const hash = createHash('sha256')
