@@ -58,6 +58,7 @@ export interface CryptoProvider {
   hash(name: HashName, ...parts: readonly Uint8Array[]): Uint8Array
   /** A MAC under `key`; the key is copied. */
   hmac(name: HashName, key: Uint8Array): KeyedMac
+  /** `key` has 16 or 32 bytes. */
   aesGcm(key: Uint8Array): AesGcm
   /** AES in counter mode, the 16-byte IV being the first counter block. */
   aesCtr(key: Uint8Array, iv: Uint8Array): StreamCipher

@@ -145,6 +145,8 @@ export function cryptoProviderSuite(crypto: CryptoProvider): void {
 
   it('AES-GCM passes Wycheproof', () => {
     for (const { key, iv, aad, msg, ct, tag, result } of wycheproof.aesGcm) {
+      // SSH has no AES-192-GCM, and neither has Deno.
+      if (key.length === 48) continue
       const gcm = crypto.aesGcm(fromHex(key))
       const data = fromHex(ct)
       const opened = gcm.open(fromHex(iv), fromHex(aad), data, fromHex(tag))
