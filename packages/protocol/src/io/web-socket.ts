@@ -42,6 +42,7 @@ class WebSocketTransport implements Transport {
   #writes: Promise<void> = Promise.resolve()
   #closing: Promise<void> | undefined
   #failure: unknown
+  #endedCleanly = false
 
   constructor(socket: WebSocketLike) {
     this.#socket = socket
@@ -72,10 +73,12 @@ class WebSocketTransport implements Transport {
       while (this.#socket.bufferedAmount > BUFFERED_BYTES_MAX && this.#failure === undefined) {
         await new Promise((resolve) => setTimeout(resolve, POLL_MS))
       }
+      if (this.#failure !== undefined) throw this.#failure
     })
   }
 
   close(): Promise<void> {
+    if (this.#endedCleanly) return Promise.resolve()
     this.#closing ??= this.#inOrder(async () => {
       this.#socket.close(1000)
       await this.#ended.promise
@@ -97,7 +100,6 @@ class WebSocketTransport implements Transport {
       await this.#opened.promise
       if (this.#failure !== undefined) throw this.#failure
       await action()
-      if (this.#failure !== undefined) throw this.#failure
     })
     this.#writes = done.catch(() => {})
     return done
@@ -120,6 +122,7 @@ class WebSocketTransport implements Transport {
   #closed(code: number): void {
     // 1000 is normal, 1001 going away, 1005 no code given: the peer meant to end.
     const clean = code === 1000 || code === 1001 || code === 1005 || this.#closing !== undefined
+    this.#endedCleanly = clean && this.#failure === undefined
     if (!clean) this.#fail(`the WebSocket was closed with code ${code}`)
     this.#failure ??= new SshError('SSH_TRANSPORT', 'the WebSocket is closed')
     this.#inbox.end()
