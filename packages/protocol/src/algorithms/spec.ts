@@ -116,9 +116,13 @@ export interface SignatureSpec {
   verify(crypto: CryptoProvider, key: PublicKey, data: Uint8Array, signature: Uint8Array): boolean
 }
 
-/** A compression method; only its name matters while it is `none`. */
+/** A compression method, RFC 4253 §6.2; one without functions leaves payloads as they are. */
 export interface CompressionSpec {
   readonly name: string
+  /** A fresh compressor for one direction under one set of keys, fed payload by payload. */
+  readonly compressor?: () => (payload: Uint8Array) => Uint8Array
+  /** Its reverse. Throws SshError `SSH_PROTOCOL` on broken data, `SSH_LIMIT` on too much of it. */
+  readonly decompressor?: () => (payload: Uint8Array) => Uint8Array
 }
 
 /** Everything a side is willing to use; order is preference, absence is refusal. */

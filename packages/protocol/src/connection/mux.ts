@@ -33,6 +33,7 @@ import { ReceiveWindow, SendWindow } from './window.ts'
 const NOTHING = new Uint8Array(0)
 
 type OpenStatus = Extract<ChannelState['status'], { readonly phase: 'open' }>
+type OpeningStatus = Extract<ChannelState['status'], { readonly phase: 'opening' }>
 
 export interface MuxOptions {
   readonly windowBytes: number
@@ -347,18 +348,17 @@ export class Mux {
 
   #receiveConfirmation(payload: Uint8Array): void {
     const confirmation = channelOpenConfirmation.decode(payload)
-    const channel = this.#opening(confirmation.recipientChannel)
+    const { channel, status } = this.#opening(confirmation.recipientChannel)
     if (confirmation.maximumPacketSize === 0) {
       throw new SshError('SSH_PROTOCOL', 'a channel whose packets hold nothing')
     }
-    const { abandoned } = channel.status
     channel.status = {
       phase: 'open',
       peer: peerEnd(confirmation),
       sending: 'open',
       receiving: 'open',
     }
-    if (abandoned) return this.close(channel.id)
+    if (status.abandoned) return this.close(channel.id)
     this.#context.emit({
       type: 'channel-opened',
       channel: channel.id,
@@ -368,7 +368,7 @@ export class Mux {
 
   #receiveOpenFailure(payload: Uint8Array): void {
     const { recipientChannel, reasonCode, description } = channelOpenFailure.decode(payload)
-    const channel = this.#opening(recipientChannel)
+    const { channel } = this.#opening(recipientChannel)
     this.#remove(channel)
     this.#context.emit({
       type: 'channel-open-failed',
@@ -439,14 +439,12 @@ export class Mux {
     return { channel, status: channel.status }
   }
 
-  #opening(
-    id: ChannelId,
-  ): ChannelState & { status: Extract<ChannelState['status'], { phase: 'opening' }> } {
+  #opening(id: ChannelId): { channel: ChannelState; status: OpeningStatus } {
     const channel = this.#channels.get(id)
     if (channel?.status.phase !== 'opening') {
       throw new SshError('SSH_PROTOCOL', `channel ${id} was not being opened`)
     }
-    return channel as ChannelState & { status: { phase: 'opening'; abandoned: boolean } }
+    return { channel, status: channel.status }
   }
 
   #sendPiece(peer: PeerEnd, piece: Uint8Array, extended: number): void {

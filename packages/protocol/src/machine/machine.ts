@@ -586,6 +586,7 @@ export class Machine {
 
   #authenticated(username: string, method: string): void {
     this.#phase = 'connection'
+    this.#kex.startCompression()
     this.#emit({ type: 'authenticated', username, method })
   }
 

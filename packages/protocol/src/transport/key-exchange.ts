@@ -83,6 +83,9 @@ export class KeyExchange {
   #sinceMs: number
   #bytesMax: number
   #packetsMax: number
+  /** The last agreement, for compression that starts later. */
+  #agreed: Agreement | undefined
+  #compresses = false
   /** Set by the first exchange and constant from then on. */
   sessionId: Uint8Array | undefined
   negotiated: Negotiated | undefined
@@ -128,6 +131,14 @@ export class KeyExchange {
 
   get strict(): boolean {
     return this.#strict
+  }
+
+  /** Starts compression, which waits for the end of authentication (`zlib@openssh.com`). */
+  startCompression(): void {
+    this.#compresses = true
+    if (this.#agreed === undefined) return
+    this.#useCompressor(this.#agreed)
+    this.#useDecompressor(this.#agreed)
   }
 
   /**
@@ -360,6 +371,7 @@ export class KeyExchange {
     const direction = exchange.agreement[which]
     const keys = deriveKeys(crypto, material, which, direction)
     this.#writer.useKeys(direction.cipher.seal(crypto, keys, direction.mac), this.#strict)
+    if (this.#compresses) this.#useCompressor(exchange.agreement)
     this.#state = { phase: 'awaiting-newkeys', exchange, material }
     this.#options.newKeysSent(this.#initial)
   }
@@ -376,6 +388,8 @@ export class KeyExchange {
     const direction = exchange.agreement[which]
     const keys = deriveKeys(crypto, material, which, direction)
     this.#reader.useKeys(direction.cipher.open(crypto, keys, direction.mac), this.#strict)
+    if (this.#compresses) this.#useDecompressor(exchange.agreement)
+    this.#agreed = exchange.agreement
     material.sharedSecret.fill(0)
     const initial = this.#initial
     this.sessionId = material.sessionId
@@ -389,6 +403,16 @@ export class KeyExchange {
       negotiated: this.negotiated,
       sessionId: material.sessionId,
     })
+  }
+
+  #useCompressor({ clientToServer, serverToClient }: Agreement): void {
+    const out = this.#context.role === 'client' ? clientToServer : serverToClient
+    this.#writer.useCompressor(out.compression.compressor?.())
+  }
+
+  #useDecompressor({ clientToServer, serverToClient }: Agreement): void {
+    const incoming = this.#context.role === 'client' ? serverToClient : clientToServer
+    this.#reader.useDecompressor(incoming.compression.decompressor?.())
   }
 
   /** A cipher may want new keys sooner than we do. */

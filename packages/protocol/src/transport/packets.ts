@@ -41,6 +41,8 @@ export class PacketWriter {
   /** Packets and bytes under the current keys. */
   packetsSinceKeys = 0
   bytesSinceKeys = 0
+  /** Applied to every payload, once there is one. */
+  #compress: ((payload: Uint8Array) => Uint8Array) | undefined
   /** Told the payload of every packet before it is sealed. */
   onPacket: ((payload: Uint8Array) => void) | undefined
 
@@ -73,6 +75,15 @@ export class PacketWriter {
   /** Queues a packet whose payload of `length` bytes `fill` writes at the offset it is given. */
   build(length: number, fill: (target: Uint8Array, at: number) => void): void {
     assert(length > 0 && length <= PACKET_BYTES_MAX - 512, `a payload of ${length} bytes`)
+    if (this.#compress === undefined) return this.#seal(length, fill)
+    const payload = new Uint8Array(length)
+    fill(payload, 0)
+    this.onPacket?.(payload)
+    const compressed = this.#compress(payload)
+    this.#seal(compressed.length, (target, at) => target.set(compressed, at))
+  }
+
+  #seal(length: number, fill: (target: Uint8Array, at: number) => void): void {
     const { blockBytes, lengthCounts, tagBytes } = this.#sealer
     const counted = (lengthCounts ? 5 : 1) + length
     let padding = blockBytes - (counted % blockBytes)
@@ -84,7 +95,7 @@ export class PacketWriter {
     putUint32(chunk, at, 1 + length + padding)
     chunk[at + 4] = padding
     fill(chunk, at + 5)
-    this.onPacket?.(chunk.subarray(at + 5, at + 5 + length))
+    if (this.#compress === undefined) this.onPacket?.(chunk.subarray(at + 5, at + 5 + length))
     this.#pad(chunk, at + 5 + length, padding)
     this.#sealer.seal(chunk.subarray(at, at + size), this.#sequenceNumber)
     this.#sequenceNumber = (this.#sequenceNumber + 1) >>> 0
@@ -100,6 +111,11 @@ export class PacketWriter {
     if (resetSequenceNumber) this.#sequenceNumber = 0
     this.packetsSinceKeys = 0
     this.bytesSinceKeys = 0
+  }
+
+  /** Compresses all payloads that follow; a stream lives as long as the keys (RFC 4253 §6.2). */
+  useCompressor(compress: ((payload: Uint8Array) => Uint8Array) | undefined): void {
+    this.#compress = compress
   }
 
   /** The next bytes to send, the caller's to keep until sent; undefined if there are none. */
@@ -151,6 +167,7 @@ export class PacketReader {
   /** The head of a packet whose first bytes came in different chunks. */
   #head: number[] = []
   #partial: Partial | undefined
+  #decompress: ((payload: Uint8Array) => Uint8Array) | undefined
   packetsSinceKeys = 0
   bytesSinceKeys = 0
 
@@ -170,6 +187,11 @@ export class PacketReader {
     if (resetSequenceNumber) this.#sequenceNumber = 0
     this.packetsSinceKeys = 0
     this.bytesSinceKeys = 0
+  }
+
+  /** Decompresses all payloads that follow. */
+  useDecompressor(decompress: ((payload: Uint8Array) => Uint8Array) | undefined): void {
+    this.#decompress = decompress
   }
 
   /**
@@ -254,6 +276,10 @@ export class PacketReader {
     if (padding < 4 || padding > end - 6) {
       throw new SshError('SSH_PROTOCOL', `a packet with ${padding} bytes of padding`)
     }
-    return packet.subarray(5, end - padding)
+    const payload = packet.subarray(5, end - padding)
+    if (this.#decompress === undefined) return payload
+    const decompressed = this.#decompress(payload)
+    if (decompressed.length === 0) throw new SshError('SSH_PROTOCOL', 'an empty message')
+    return decompressed
   }
 }
