@@ -9,8 +9,10 @@ import { MSG } from '../wire/numbers.ts'
 import {
   keyboardInteractiveRequest,
   passwordRequest,
+  publickeyHostboundRequest,
   publickeyRequest,
   publickeySigned,
+  type UserauthRequest,
   userauthBanner,
   userauthFailure,
   userauthInfoRequest,
@@ -39,6 +41,8 @@ export interface ClientAuthOptions {
   readonly username: string
   /** `server-sig-algs`, if the server has told them by now (RFC 8308 §3.1). */
   readonly signatureAlgorithms: () => readonly string[] | undefined
+  /** Whether the server takes signatures bound to its host key. */
+  readonly hostbound: () => boolean
   readonly authenticated: (username: string, method: string) => void
 }
 
@@ -142,7 +146,7 @@ export class ClientAuth {
     }
     if (attempt.method === 'publickey') {
       this.#state = { phase: 'probing', attempt }
-      this.#send('publickey', publickeyFields(attempt, false))
+      this.#context.send(userauthRequest.encode(this.#publickeyRequest(attempt, false)))
       return
     }
     this.#state = { phase: 'awaiting-verdict', attempt }
@@ -199,14 +203,7 @@ export class ClientAuth {
     if (!attempt.publicKey.equals(PublicKey.fromBlob(answer.publicKey))) {
       throw new SshError('SSH_PROTOCOL', 'PK_OK for a key that was not offered')
     }
-    const { username } = this.#options
-    const fields = publickeyFields(attempt, true)
-    const request = userauthRequest.encode({
-      username,
-      serviceName: 'ssh-connection',
-      methodName: 'publickey',
-      methodSpecific: fields,
-    })
+    const request = userauthRequest.encode(this.#publickeyRequest(attempt, true))
     const data = publickeySigned.encode({ sessionId: this.#context.sessionId, request })
     this.#state = { phase: 'asking' }
     const { publicKey, algorithm } = attempt
@@ -216,6 +213,20 @@ export class ClientAuth {
       this.#state = { phase: 'awaiting-verdict', attempt }
       this.#context.send(new Writer(1024).bytes(request).string(signature).finish())
     })
+  }
+
+  /** The request for a key, up to where a signature would follow. */
+  #publickeyRequest({ publicKey, algorithm }: PublickeyAttempt, signed: boolean): UserauthRequest {
+    const fields = { signed, algorithm, publicKey: publicKey.blob, signaturePart: NOTHING }
+    const bound = this.#options.hostbound()
+    return {
+      username: this.#options.username,
+      serviceName: 'ssh-connection',
+      methodName: bound ? 'publickey-hostbound-v00@openssh.com' : 'publickey',
+      methodSpecific: bound
+        ? publickeyHostboundRequest.encode({ ...fields, hostKey: this.#context.hostKey })
+        : publickeyRequest.encode(fields),
+    }
   }
 
   #send(methodName: string, methodSpecific: Uint8Array): void {
@@ -229,15 +240,6 @@ export class ClientAuth {
       }),
     )
   }
-}
-
-function publickeyFields({ publicKey, algorithm }: PublickeyAttempt, signed: boolean): Uint8Array {
-  return publickeyRequest.encode({
-    signed,
-    algorithm,
-    publicKey: publicKey.blob,
-    signaturePart: NOTHING,
-  })
 }
 
 function list(methods: readonly string[]): string {

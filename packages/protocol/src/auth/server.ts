@@ -1,5 +1,6 @@
 /** The server's half of authentication: RFC 4252, keyboard-interactive of RFC 4256. */
 import { assert } from '../assert.ts'
+import { equalBytes } from '../crypto/equal-bytes.ts'
 import { DisconnectError, SshError } from '../errors.ts'
 import { PublicKey } from '../keys/public-key.ts'
 import { AUTH_REQUESTS_MAX } from '../limits.ts'
@@ -10,6 +11,7 @@ import { Reader } from '../wire/reader.ts'
 import {
   keyboardInteractiveRequest,
   passwordRequest,
+  publickeyHostboundRequest,
   publickeyRequest,
   publickeySigned,
   type UserauthRequest,
@@ -22,6 +24,8 @@ import {
   userauthRequest,
   userauthSuccess,
 } from '../wire/userauth.ts'
+
+const HOSTBOUND = 'publickey-hostbound-v00@openssh.com'
 
 export interface ServerAuthOptions {
   /** Methods told in USERAUTH_FAILURE until a partial success names others. */
@@ -92,6 +96,7 @@ export class ServerAuth {
       case 'none':
         return this.#ask({ method: 'none' })
       case 'publickey':
+      case HOSTBOUND:
         return this.#publickey(request)
       case 'password':
         return this.#password(request)
@@ -106,7 +111,10 @@ export class ServerAuth {
   }
 
   #publickey(request: UserauthRequest): void {
-    const fields = publickeyRequest.decode(request.methodSpecific)
+    const bound = request.methodName === HOSTBOUND
+    const fields = bound
+      ? publickeyHostboundRequest.decode(request.methodSpecific)
+      : { ...publickeyRequest.decode(request.methodSpecific), hostKey: this.#context.hostKey }
     const { signed, algorithm, publicKey: blob, signaturePart } = fields
     const spec = this.#context.algorithms.userKeys.find(({ name }) => name === algorithm)
     if (spec === undefined || !this.#methods.includes('publickey')) return this.#fail(signed)
@@ -117,6 +125,8 @@ export class ServerAuth {
       return this.#fail(signed)
     }
     if (publicKey.type !== spec.keyType) return this.#fail(signed)
+    // Signed for another server: somebody in the middle passes it on.
+    if (!equalBytes(fields.hostKey, this.#context.hostKey)) return this.#fail(signed)
     if (!signed) {
       new Reader(signaturePart).end()
       return this.#ask({ method: 'publickey', publicKey, algorithm, probe: true })
@@ -128,7 +138,10 @@ export class ServerAuth {
       sessionId: this.#context.sessionId,
       request: userauthRequest.encode({
         ...request,
-        methodSpecific: publickeyRequest.encode({ ...fields, signaturePart: new Uint8Array(0) }),
+        methodSpecific: (bound ? publickeyHostboundRequest : publickeyRequest).encode({
+          ...fields,
+          signaturePart: new Uint8Array(0),
+        }),
       }),
     })
     if (!spec.verify(this.#context.crypto, publicKey, data, signature)) return this.#fail(true)

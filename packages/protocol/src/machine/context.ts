@@ -26,6 +26,8 @@ export interface Context {
   readonly algorithms: Algorithms
   /** Set by the first key exchange. */
   readonly sessionId: Uint8Array
+  /** Blob of the host key of the first key exchange. */
+  readonly hostKey: Uint8Array
   /** The time last told, milliseconds. */
   readonly nowMs: number
   /** Queues a message; held back while a key exchange forbids it. */

@@ -50,7 +50,12 @@ import type {
 import { isKnown, isPermitted, type Phase } from './permitted.ts'
 
 const USERAUTH = 'ssh-userauth'
-const PING_EXTENSION = 'ping@openssh.com'
+/** Extensions of RFC 8308 and OpenSSH's PROTOCOL that we tell or understand. */
+const EXTENSION = {
+  SIGNATURE_ALGORITHMS: 'server-sig-algs',
+  HOSTBOUND: 'publickey-hostbound@openssh.com',
+  PING: 'ping@openssh.com',
+} as const
 const NOTHING = new Uint8Array(0)
 const ascii = new TextEncoder()
 
@@ -335,7 +340,7 @@ export class Machine {
 
   /** Sends a PING if the peer offers `ping@openssh.com`; false if not. A `pong` event follows. */
   ping(data: Uint8Array): boolean {
-    if (this.#closed || !this.#extensions.has(PING_EXTENSION)) return false
+    if (this.#closed || !this.#extensions.has(EXTENSION.PING)) return false
     this.#guard(() => this.#send(ping.encode({ data })))
     return true
   }
@@ -497,8 +502,9 @@ export class Machine {
   #serverExtensions(): readonly { readonly name: string; readonly value: Uint8Array }[] {
     const algorithms = this.#options.algorithms.userKeys.map(({ name }) => name).join(',')
     return [
-      { name: 'server-sig-algs', value: ascii.encode(algorithms) },
-      { name: PING_EXTENSION, value: ascii.encode('0') },
+      { name: EXTENSION.SIGNATURE_ALGORITHMS, value: ascii.encode(algorithms) },
+      { name: EXTENSION.HOSTBOUND, value: ascii.encode('0') },
+      { name: EXTENSION.PING, value: ascii.encode('0') },
     ]
   }
 
@@ -552,6 +558,11 @@ export class Machine {
         assert(sessionId !== undefined, 'the first key exchange is over')
         return sessionId
       },
+      get hostKey() {
+        const { hostKey } = machine.#kex
+        assert(hostKey !== undefined, 'the first key exchange is over')
+        return hostKey
+      },
       get nowMs() {
         return machine.#nowMs
       },
@@ -567,9 +578,10 @@ export class Machine {
       return new ClientAuth(context, {
         username,
         signatureAlgorithms: () => {
-          const list = this.#extensions.get('server-sig-algs')
+          const list = this.#extensions.get(EXTENSION.SIGNATURE_ALGORITHMS)
           return list === undefined ? undefined : new TextDecoder().decode(list).split(',')
         },
+        hostbound: () => this.#extensions.has(EXTENSION.HOSTBOUND),
         authenticated: (name, method) => this.#authenticated(name, method),
       })
     }

@@ -89,6 +89,8 @@ export class KeyExchange {
   /** Set by the first exchange and constant from then on. */
   sessionId: Uint8Array | undefined
   negotiated: Negotiated | undefined
+  /** Blob of the host key of the first exchange. */
+  hostKey: Uint8Array | undefined
   /** Whether the peer's first KEXINIT asked for EXT_INFO. */
   peerWantsExtInfo = false
 
@@ -349,6 +351,7 @@ export class KeyExchange {
   ): KeyMaterial {
     const isClient = this.#context.role === 'client'
     const { hash } = exchange.agreement.kex
+    this.hostKey ??= hostKey.slice()
     const own = this.#options.ownIdentification
     const peer = this.#peerIdentification
     const h = exchangeHash(this.#context.crypto, hash, {

@@ -34,6 +34,25 @@ export const publickeyRequest: Struct<PublickeyRequest> = struct({
   signaturePart: rest,
 })
 
+/**
+ * Method fields of `publickey-hostbound-v00@openssh.com`, OpenSSH PROTOCOL §3: the same, with the
+ * host key of the first key exchange, so that a signature says whom it was made for.
+ */
+export interface PublickeyHostboundRequest {
+  readonly signed: boolean
+  readonly algorithm: string
+  readonly publicKey: Uint8Array
+  readonly hostKey: Uint8Array
+  readonly signaturePart: Uint8Array
+}
+export const publickeyHostboundRequest: Struct<PublickeyHostboundRequest> = struct({
+  signed: boolean,
+  algorithm: ascii,
+  publicKey: string,
+  hostKey: string,
+  signaturePart: rest,
+})
+
 /** What a publickey signature covers, RFC 4252 §7. */
 export interface PublickeySigned {
   readonly sessionId: Uint8Array

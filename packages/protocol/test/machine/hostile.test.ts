@@ -16,6 +16,7 @@ import {
 import { MSG } from '../../src/wire/numbers.ts'
 import { extInfo, ignore, kexInit, ping, serviceRequest } from '../../src/wire/transport.ts'
 import {
+  publickeyHostboundRequest,
   publickeyRequest,
   userauthInfoResponse,
   userauthRequest,
@@ -97,6 +98,21 @@ test('a forged signature is a failure that nobody is asked about', () => {
   const publicKey = user.publicKey.blob
   const fields = { signed: true, algorithm: 'ssh-ed25519', publicKey, signaturePart }
   raw.send(request('publickey', 'eve', publickeyRequest.encode(fields))).settle()
+  assert.is(raw.received.at(-1)?.[0], MSG.USERAUTH_FAILURE)
+  assert.is(raw.server.of('question').filter(({ kind }) => kind === 'authenticate').length, 0)
+})
+
+test('a key bound to another host key is refused before anyone is asked', () => {
+  const raw = new RawClient().exchangeKeys()
+  raw.send(serviceRequest.encode({ serviceName: 'ssh-userauth' }))
+  const fields = publickeyHostboundRequest.encode({
+    signed: false,
+    algorithm: 'ssh-ed25519',
+    publicKey: user.publicKey.blob,
+    hostKey: user.publicKey.blob,
+    signaturePart: NOTHING,
+  })
+  raw.send(request('publickey-hostbound-v00@openssh.com', 'eve', fields)).settle()
   assert.is(raw.received.at(-1)?.[0], MSG.USERAUTH_FAILURE)
   assert.is(raw.server.of('question').filter(({ kind }) => kind === 'authenticate').length, 0)
 })

@@ -50,6 +50,7 @@ export class RawClient {
       crypto,
       algorithms,
       sessionId: new Uint8Array(0),
+      hostKey: new Uint8Array(0),
       nowMs: 0,
       send: (payload) => this.#writer.packet(payload),
       emit: () => {},
