@@ -133,8 +133,8 @@ export interface FileSystemStat {
   readonly filesFree: number
   readonly filesAvailable: number
   readonly fileSystemId: bigint
-  readonly readOnly: boolean
-  readonly noSetuid: boolean
+  /** 1: read-only, 2: set-user-id bits do nothing. */
+  readonly flags: number
   readonly nameBytesMax: number
 }
 

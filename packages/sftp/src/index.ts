@@ -1,5 +1,13 @@
 /** SFTP version 3 with OpenSSH's extensions: client, server, and the seam to the files. */
 
+export type {
+  OpenSftpOptions,
+  ReadOptions,
+  SftpSource,
+  WritableOptions,
+  WriteOptions,
+} from './client.ts'
+export { openSftp, SftpClient } from './client.ts'
 export { confinedFileSystem } from './confined-file-system.ts'
 export type {
   AttributeChanges,
@@ -28,6 +36,10 @@ export {
   parentPath,
   printablePath,
 } from './path.ts'
+export type { RemoteEntry, RemoteFile } from './remote-file-system.ts'
 export type { SftpServerOptions, SftpSession } from './server.ts'
 export { requestNames, serveSftp, sftpServer } from './server.ts'
 export { asSftpError, errnoError, SftpError, STATUS, statusText } from './status.ts'
+export { TransferError } from './transfer.ts'
+export type { CopyOptions, CopyProgress, CopyResult } from './tree.ts'
+export { copyTree } from './tree.ts'

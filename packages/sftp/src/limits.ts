@@ -26,3 +26,9 @@ export const SYMLINKS_MAX: number = 40
 export const OWNER_NAMES_MAX: number = 1024
 /** Longest path we look at. Linux's PATH_MAX is 4096; some room for other systems. */
 export const PATH_BYTES_MAX: number = 32 * 1024
+/** Levels of directories copied. OpenSSH's MAX_DIR_DEPTH. */
+export const TREE_DEPTH_MAX: number = 64
+/** Files of a tree copied at once, so that small ones do not wait for each other's round trips. */
+export const TREE_FILES_AT_ONCE: number = 16
+/** Most bytes `read` collects unless told otherwise. */
+export const READ_BYTES_MAX: number = 1024 * 1024 * 1024

@@ -259,8 +259,7 @@ class MemoryFileSystem implements SftpFileSystem {
       filesFree: 2 ** 20 - this.#nextId,
       filesAvailable: 2 ** 20 - this.#nextId,
       fileSystemId: 0n,
-      readOnly: false,
-      noSetuid: false,
+      flags: 0,
       nameBytesMax: NAME_BYTES_MAX,
     }
   }

@@ -292,8 +292,7 @@ class NodeFileSystem implements SftpFileSystem {
       filesAvailable: found.ffree,
       // Node's statfs tells none of these.
       fileSystemId: 0n,
-      readOnly: false,
-      noSetuid: false,
+      flags: 0,
       nameBytesMax: 255,
     }
   }

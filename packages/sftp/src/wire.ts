@@ -441,18 +441,8 @@ export const limits: Struct<Limits> = struct({
   handlesMax: position,
 })
 
-const flags: Field<{ readonly readOnly: boolean; readonly noSetuid: boolean }> = {
-  read(reader) {
-    const bits = reader.uint64()
-    return { readOnly: (bits & 1n) !== 0n, noSetuid: (bits & 2n) !== 0n }
-  },
-  write: (writer, value) => writer.uint64((value.readOnly ? 1n : 0n) | (value.noSetuid ? 2n : 0n)),
-}
-
-type FlatStat = Omit<FileSystemStat, 'readOnly' | 'noSetuid'> & {
-  readonly flags: { readonly readOnly: boolean; readonly noSetuid: boolean }
-}
-const flatStat: Struct<FlatStat> = struct({
+/** Reply of `statvfs@openssh.com` and `fstatvfs@openssh.com`, OpenSSH PROTOCOL §4.4. */
+export const fileSystemStat: Struct<FileSystemStat> = struct({
   blockSize: position,
   fragmentSize: position,
   blocks: position,
@@ -462,19 +452,9 @@ const flatStat: Struct<FlatStat> = struct({
   filesFree: position,
   filesAvailable: position,
   fileSystemId: uint64,
-  flags,
+  flags: position,
   nameBytesMax: position,
 })
-
-/** Reply of `statvfs@openssh.com` and `fstatvfs@openssh.com`, OpenSSH PROTOCOL §4.4. */
-export const fileSystemStat: Struct<FileSystemStat> = {
-  encode: ({ readOnly, noSetuid, ...others }) =>
-    flatStat.encode({ ...others, flags: { readOnly, noSetuid } }),
-  decode(bytes) {
-    const { flags: bits, ...others } = flatStat.decode(bytes)
-    return { ...others, ...bits }
-  },
-}
 
 const ids: Field<readonly number[]> = {
   read(reader) {

@@ -1,0 +1,457 @@
+/** The client: what one wants to do with a server's files. */
+import { SshError, type Transport } from '@sandbox-ssh/protocol'
+import type {
+  AttributeChanges,
+  FileAttributes,
+  FileSystemStat,
+  OpenFlags,
+  SftpFileSystem,
+  UsersAndGroups,
+} from './file-system.ts'
+import { isDirectory } from './file-system.ts'
+import { READ_BYTES_MAX, READDIR_ENTRIES_MAX } from './limits.ts'
+import { joinPath, parentPath, printablePath } from './path.ts'
+import { type RemoteEntry, type RemoteFile, RemoteFileSystem } from './remote-file-system.ts'
+import { Requests } from './requests.ts'
+import { asSftpError, SftpError, STATUS } from './status.ts'
+import { byteSink, byteSource, collect } from './streams.ts'
+import { type CopyOptions, type CopyResult, copyTree } from './tree.ts'
+import type { Limits } from './wire.ts'
+
+/** Where a session can be opened: an SSH client. */
+export interface SftpSource {
+  subsystem(name: string): Promise<Transport>
+  /** The server's identification line, for the order of SYMLINK's arguments. */
+  readonly serverIdentification?: string
+}
+
+export interface OpenSftpOptions {
+  /** Gives up opening. */
+  readonly signal?: AbortSignal
+  /** The server's identification line, where the source does not tell. */
+  readonly serverIdentification?: string
+}
+
+/**
+ * Opens an SFTP session: the subsystem `sftp` of an SSH client, or directly over a transport.
+ * Rejects with SshError: `SSH_REQUEST_REFUSED` if the server has no such subsystem,
+ * `SSH_CONNECTION_LOST`, `SSH_PROTOCOL` if what answers is not SFTP version 3, `SSH_ABORTED`.
+ * @example
+ * await using sftp = await openSftp(client)
+ * await sftp.write('greeting', 'hello\n')
+ */
+export async function openSftp(
+  source: SftpSource | Transport,
+  options: OpenSftpOptions = {},
+): Promise<SftpClient> {
+  const hasSubsystems = 'subsystem' in source
+  const transport = hasSubsystems ? await source.subsystem('sftp') : source
+  const requests = await Requests.open(transport, options.signal)
+  const identification =
+    options.serverIdentification ?? (hasSubsystems ? source.serverIdentification : undefined)
+  return new SftpClient(requests, identification)
+}
+
+export interface ReadOptions {
+  /** First byte; 0 by default. */
+  readonly position?: number
+  /** How many bytes; all by default. */
+  readonly length?: number
+  /** Blocks in flight at most. */
+  readonly inFlight?: number
+  readonly signal?: AbortSignal
+}
+
+export interface WriteOptions {
+  /** Permissions of a file that is made. */
+  readonly mode?: number
+  /** Add to the end instead of replacing the contents. */
+  readonly append?: boolean
+  /** Fail if the file is there. */
+  readonly exclusive?: boolean
+  /** Blocks in flight at most. */
+  readonly inFlight?: number
+  readonly signal?: AbortSignal
+}
+
+export interface WritableOptions extends WriteOptions {
+  /** Write from here and keep everything else; without it the contents are replaced. */
+  readonly position?: number
+}
+
+/**
+ * An SFTP session. Paths are strings as `decodePath` makes them; relative ones start in the user's
+ * home. Everything rejects with SftpError if the server refuses, SshError `SSH_CONNECTION_LOST` once
+ * the session is over.
+ */
+export class SftpClient {
+  readonly #requests: Requests
+  readonly #files: RemoteFileSystem
+
+  constructor(requests: Requests, serverIdentification: string | undefined) {
+    this.#requests = requests
+    this.#files = new RemoteFileSystem(requests, serverIdentification)
+  }
+
+  /**
+   * The server's files as a file system, to copy from and to, or to serve on. Optional operations the
+   * server does not offer reject with `OP_UNSUPPORTED`.
+   */
+  get fileSystem(): SftpFileSystem {
+    return this.#files
+  }
+
+  /** Extensions the server offers, with its version of each. */
+  get extensions(): ReadonlyMap<string, string> {
+    return this.#requests.extensions
+  }
+
+  // Contents.
+
+  /** A file's contents. Rejects with `SSH_LIMIT` past 1 GiB, unless `length` allows more. */
+  async read(path: string, options: ReadOptions = {}): Promise<Uint8Array> {
+    const max = options.length ?? READ_BYTES_MAX
+    const chunks: Uint8Array[] = []
+    let bytes = 0
+    const source = await this.#source(path, options)
+    try {
+      for (let chunk = await source.next(); chunk !== undefined; chunk = await source.next()) {
+        chunks.push(chunk)
+        bytes += chunk.length
+        if (bytes > max) {
+          throw new SshError('SSH_LIMIT', `${printablePath(path)} has more than ${max} bytes`)
+        }
+      }
+    } finally {
+      await source.close()
+    }
+    return collect(chunks, bytes)
+  }
+
+  /** A file's contents as UTF-8 text. */
+  async readText(path: string, options: ReadOptions = {}): Promise<string> {
+    return new TextDecoder().decode(await this.read(path, options))
+  }
+
+  /** Replaces a file's contents, making the file if it is not there. Text is written as UTF-8. */
+  async write(path: string, data: Uint8Array | string, options: WriteOptions = {}): Promise<void> {
+    const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data
+    const sink = await this.#sink(path, options)
+    try {
+      await sink.write(bytes)
+    } catch (error) {
+      sink.abort()
+      throw error
+    }
+    await sink.close()
+  }
+
+  /** A file's contents as a stream, read ahead as far as the way to the server is long. */
+  async readable(path: string, options: ReadOptions = {}): Promise<ReadableStream<Uint8Array>> {
+    const source = await this.#source(path, options)
+    return new ReadableStream<Uint8Array>(
+      {
+        async pull(controller) {
+          try {
+            const chunk = await source.next()
+            if (chunk !== undefined) return controller.enqueue(chunk)
+          } catch (error) {
+            await source.close()
+            throw error
+          }
+          await source.close()
+          controller.close()
+        },
+        cancel: () => source.close(),
+      },
+      { highWaterMark: 0 },
+    )
+  }
+
+  /** A stream into a file. Closing it reports errors of writes still under way. */
+  async writable(path: string, options: WritableOptions = {}): Promise<WritableStream<Uint8Array>> {
+    const sink = await this.#sink(path, options)
+    return new WritableStream<Uint8Array>({
+      write: (chunk) => sink.write(chunk),
+      close: () => sink.close(),
+      abort: () => sink.abort(),
+    })
+  }
+
+  /** Opens a file for reads and writes at any position. Close it, or use `await using`. */
+  open(path: string, flags: OpenFlags = { read: true }, mode?: number): Promise<RemoteFile> {
+    return this.#files.open(path, flags, mode)
+  }
+
+  async #source(path: string, options: ReadOptions): Promise<ReturnType<typeof byteSource>> {
+    const file = await this.#files.open(path, { read: true }, undefined, options.signal)
+    return byteSource(file, options)
+  }
+
+  async #sink(path: string, options: WritableOptions): Promise<ReturnType<typeof byteSink>> {
+    const { position, mode, append = false, exclusive = false, signal } = options
+    const truncate = position === undefined && !append
+    const flags = { write: true, create: true, truncate, append, exclusive }
+    const file = await this.#files.open(path, flags, mode, signal)
+    return byteSink(file, { ...options, position: position ?? 0, ordered: append })
+  }
+
+  // Attributes.
+
+  /** A file's attributes, those of what a link leads to. */
+  stat(path: string): Promise<FileAttributes> {
+    return this.#files.attributes(path, true)
+  }
+
+  /** A file's attributes, a link's own. */
+  lstat(path: string): Promise<FileAttributes> {
+    return this.#files.attributes(path, false)
+  }
+
+  /** Whether there is something of this name, a dangling link included. */
+  async exists(path: string): Promise<boolean> {
+    try {
+      await this.#files.attributes(path, false)
+      return true
+    } catch (error) {
+      if (asSftpError(error)?.status === STATUS.NO_SUCH_FILE) return false
+      throw error
+    }
+  }
+
+  /** Changes size, mode, times or owner. */
+  setstat(path: string, changes: AttributeChanges): Promise<void> {
+    return this.#files.setstat(path, changes)
+  }
+
+  /** As `setstat`, for a link itself. */
+  lsetstat(path: string, changes: AttributeChanges): Promise<void> {
+    return this.#files.lsetstat(path, changes)
+  }
+
+  // Directories.
+
+  /** The entries of a directory, `.` and `..` left out, as the server sends them. */
+  async *readdir(path: string): AsyncGenerator<RemoteEntry, void, undefined> {
+    const directory = await this.#files.opendir(path)
+    try {
+      for (let some = await directory.read(); some !== undefined; some = await directory.read()) {
+        yield* some
+      }
+    } finally {
+      await directory.close().catch(() => {})
+    }
+  }
+
+  /** The entries of a directory in an array, sorted by name. */
+  async list(path: string): Promise<RemoteEntry[]> {
+    const found: RemoteEntry[] = []
+    for await (const entry of this.readdir(path)) found.push(entry)
+    return found.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+  }
+
+  /** Makes a directory; fails if something has that name. */
+  mkdir(path: string, mode?: number): Promise<void> {
+    return this.#files.mkdir(path, mode)
+  }
+
+  /** Makes a directory and those above it; content if it is there already. */
+  async mkdirs(path: string, mode?: number): Promise<void> {
+    try {
+      await this.#files.mkdir(path, mode)
+    } catch (error) {
+      if (!(error instanceof SftpError)) throw error
+      const there = await this.stat(path).catch(() => undefined)
+      if (there !== undefined && isDirectory(there)) return
+      const parent = parentPath(path)
+      if (there !== undefined || parent === path || parent === '.') throw error
+      if (error.status !== STATUS.NO_SUCH_FILE) throw error
+      await this.mkdirs(parent)
+      await this.#files.mkdir(path, mode)
+    }
+  }
+
+  /** Removes an empty directory. */
+  rmdir(path: string): Promise<void> {
+    return this.#files.rmdir(path)
+  }
+
+  /** Removes anything but a directory. */
+  remove(path: string): Promise<void> {
+    return this.#files.remove(path)
+  }
+
+  /** Removes a file, or a directory with everything in it. Links are removed, never followed. */
+  async removeAll(path: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    await this.#removeAny(path, await this.lstat(path), options.signal)
+  }
+
+  async #removeAny(
+    path: string,
+    attributes: FileAttributes,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if (signal?.aborted) throw new SshError('SSH_ABORTED', 'the operation was aborted')
+    if (!isDirectory(attributes)) return this.#files.remove(path)
+    let batch: Promise<void>[] = []
+    for await (const entry of this.readdir(path)) {
+      if (entry.name.includes('/')) {
+        throw new SshError('SSH_PROTOCOL', `an impossible name: ${printablePath(entry.name)}`)
+      }
+      const inner = joinPath(path, entry.name)
+      // One directory after the other bounds what is in flight; files of one go together.
+      if (isDirectory(entry.attributes)) await this.#removeAny(inner, entry.attributes, signal)
+      else batch.push(this.#removeUnknown(inner, entry.attributes, signal))
+      if (batch.length >= READDIR_ENTRIES_MAX) {
+        await allOf(batch)
+        batch = []
+      }
+    }
+    await allOf(batch)
+    await this.#files.rmdir(path)
+  }
+
+  /** Entries may come without attributes; then one has to ask. */
+  async #removeUnknown(
+    path: string,
+    attributes: FileAttributes,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const known = attributes.mode === undefined ? await this.lstat(path) : attributes
+    await this.#removeAny(path, known, signal)
+  }
+
+  // Names.
+
+  /**
+   * Renames. What has the new name is replaced where the server offers `posix-rename@openssh.com`,
+   * and is an error where it does not, or with `overwrite: false`.
+   */
+  rename(
+    oldPath: string,
+    newPath: string,
+    { overwrite = true }: { readonly overwrite?: boolean } = {},
+  ): Promise<void> {
+    return overwrite && this.#files.supports('posix-rename@openssh.com')
+      ? this.#files.posixRename(oldPath, newPath)
+      : this.#files.rename(oldPath, newPath)
+  }
+
+  /** Makes `linkPath` a symbolic link holding `target`. */
+  symlink(target: string, linkPath: string): Promise<void> {
+    return this.#files.symlink(target, linkPath)
+  }
+
+  /** Makes `linkPath` another name of the file `existingPath`. */
+  hardlink(existingPath: string, linkPath: string): Promise<void> {
+    return this.#files.hardlink(existingPath, linkPath)
+  }
+
+  /** What a symbolic link holds. */
+  readlink(path: string): Promise<string> {
+    return this.#files.readlink(path)
+  }
+
+  /** The absolute path without links; `.` gives the directory where relative paths start. */
+  realpath(path: string): Promise<string> {
+    return this.#files.realpath(path)
+  }
+
+  /** Where `~`, `~user` and relative paths lead. */
+  expandPath(path: string): Promise<string> {
+    return this.#files.expandPath(path)
+  }
+
+  /** A user's home; one's own without a name. */
+  homeDirectory(username = ''): Promise<string> {
+    return this.#files.homeDirectory(username)
+  }
+
+  // The server.
+
+  /** Size and room of the file system that holds a path. */
+  statvfs(path: string): Promise<FileSystemStat> {
+    return this.#files.statvfs(path)
+  }
+
+  /** Forces an open file to stable storage. */
+  fsync(file: RemoteFile): Promise<void> {
+    return file.sync()
+  }
+
+  /** Copies a file at the server, the bytes staying there. The target is made or replaced. */
+  async copyData(from: string, to: string, options: { mode?: number } = {}): Promise<void> {
+    const source = await this.#files.open(from, { read: true })
+    try {
+      const flags = { write: true, create: true, truncate: true }
+      const target = await this.#files.open(to, flags, options.mode)
+      try {
+        await this.#files.copyData(source, 0, 0, target, 0)
+      } catch (error) {
+        await target.close().catch(() => {})
+        throw error
+      }
+      await target.close()
+    } finally {
+      await source.close().catch(() => {})
+    }
+  }
+
+  /** Names for numeric ids. */
+  usersGroupsById(uids: readonly number[], gids: readonly number[]): Promise<UsersAndGroups> {
+    return this.#files.usersGroupsById(uids, gids)
+  }
+
+  /** The server's limits; zeros where it sets none. */
+  limits(): Promise<Limits> {
+    return this.#files.limits()
+  }
+
+  // Files and trees.
+
+  /**
+   * Copies a file or tree from the server into `local`: a disk (`nodeFileSystem`), memory, or another
+   * server's `fileSystem`.
+   * @example
+   * await sftp.get('/var/log', nodeFileSystem(fs), 'logs', { recursive: true, preserve: true })
+   */
+  get(
+    remotePath: string,
+    local: SftpFileSystem,
+    localPath: string,
+    options: CopyOptions = {},
+  ): Promise<CopyResult> {
+    return copyTree(this.#files, remotePath, local, localPath, options)
+  }
+
+  /** Copies a file or tree from `local` to the server. */
+  put(
+    local: SftpFileSystem,
+    localPath: string,
+    remotePath: string,
+    options: CopyOptions = {},
+  ): Promise<CopyResult> {
+    return copyTree(local, localPath, this.#files, remotePath, options)
+  }
+
+  /** Ends the session; resolves when the server has ended it too. */
+  close(): Promise<void> {
+    return this.#requests.close()
+  }
+
+  /** Ends the session at once; what is waiting rejects with `reason`. */
+  abort(reason: unknown = new SshError('SSH_ABORTED', 'the SFTP session was aborted')): void {
+    this.#requests.abort(reason)
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+/** Waits for all, even if one fails, so that none is left running; then fails with the first. */
+async function allOf(promises: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(promises)) {
+    if (result.status === 'rejected') throw result.reason
+  }
+}

@@ -1,0 +1,388 @@
+/** A server's files as a file system: each call is one request, or as few as do. */
+
+import { SshError } from '@sandbox-ssh/protocol'
+import * as fast from './fast.ts'
+import { draftWrite, encodeRead, sealWrite } from './fast.ts'
+import type {
+  AttributeChanges,
+  DirectoryEntry,
+  FileAttributes,
+  FileStat,
+  FileSystemStat,
+  OpenFlags,
+  SftpDirectory,
+  SftpFile,
+  SftpFileSystem,
+  UsersAndGroups,
+} from './file-system.ts'
+import { DATA_BYTES_MAX, DATA_BYTES_SAFE, IDS_MAX } from './limits.ts'
+import { frame } from './packets.ts'
+import { expect, expectOk, type Requests } from './requests.ts'
+import { SftpError, STATUS } from './status.ts'
+import { symlinkOrder } from './symlink-order.ts'
+import * as wire from './wire.ts'
+
+/** How much one READ and one WRITE may carry. */
+export interface BlockSizes {
+  readonly readBytes: number
+  readonly writeBytes: number
+}
+
+/** A name in a server's directory, with the line it would print for it. */
+export interface RemoteEntry extends DirectoryEntry {
+  /** As `ls -l` would print it; its form is the server's own. */
+  readonly longname: string
+}
+
+export class RemoteFileSystem implements SftpFileSystem {
+  readonly #requests: Requests
+  readonly #symlinkOrder: 'target-first' | 'link-first'
+  #sizes: Promise<BlockSizes> | undefined
+
+  constructor(requests: Requests, serverIdentification: string | undefined) {
+    this.#requests = requests
+    this.#symlinkOrder = symlinkOrder(serverIdentification)
+  }
+
+  /** Asked for once; servers that say nothing get what every server takes. */
+  sizes(): Promise<BlockSizes> {
+    this.#sizes ??= this.#askSizes()
+    return this.#sizes
+  }
+
+  async #askSizes(): Promise<BlockSizes> {
+    const safe = { readBytes: DATA_BYTES_SAFE, writeBytes: DATA_BYTES_SAFE }
+    if (!this.supports('limits@openssh.com')) return safe
+    const limits = await this.limits().catch((error: unknown) => {
+      if (error instanceof SftpError) return undefined
+      throw error
+    })
+    if (limits === undefined) return safe
+    const within = (limit: number): number => Math.min(limit || DATA_BYTES_SAFE, DATA_BYTES_MAX)
+    return { readBytes: within(limits.readBytesMax), writeBytes: within(limits.writeBytesMax) }
+  }
+
+  supports(extension: string): boolean {
+    return this.#requests.extensions.has(extension)
+  }
+
+  async limits(): Promise<wire.Limits> {
+    return wire.limits.decode(await this.#extended('limits@openssh.com', wire.nothing.encode({})))
+  }
+
+  async open(
+    path: string,
+    flags: OpenFlags,
+    mode?: number,
+    signal?: AbortSignal,
+  ): Promise<RemoteFile> {
+    const sizes = await this.sizes()
+    const packet = await this.#requests.request((id) => {
+      return frame(wire.open.encode({ id, path, flags, attributes: { mode } }))
+    }, signal)
+    const { handle } = expect(wire.handle, packet)
+    return new RemoteFile(this.#requests, this, handle.slice(), sizes)
+  }
+
+  async opendir(path: string): Promise<RemoteDirectory> {
+    const packet = await this.#requests.request((id) => frame(wire.opendir.encode({ id, path })))
+    return new RemoteDirectory(this.#requests, expect(wire.handle, packet).handle.slice())
+  }
+
+  async stat(path: string): Promise<FileStat> {
+    return complete(await this.attributes(path, true))
+  }
+
+  async lstat(path: string): Promise<FileStat> {
+    return complete(await this.attributes(path, false))
+  }
+
+  /** What the server tells of a file, which may be less than everything. */
+  async attributes(path: string, follow: boolean): Promise<FileAttributes> {
+    const codec = follow ? wire.stat : wire.lstat
+    const packet = await this.#requests.request((id) => frame(codec.encode({ id, path })))
+    return expect(wire.attrs, packet).attributes
+  }
+
+  async setstat(path: string, changes: AttributeChanges): Promise<void> {
+    await this.#act((id) => wire.setstat.encode({ id, path, attributes: changes }))
+  }
+
+  async lsetstat(path: string, changes: AttributeChanges): Promise<void> {
+    const data = wire.pathAttributes.encode({ path, attributes: changes })
+    await this.#actExtended('lsetstat@openssh.com', data)
+  }
+
+  async mkdir(path: string, mode?: number): Promise<void> {
+    await this.#act((id) => wire.mkdir.encode({ id, path, attributes: { mode } }))
+  }
+
+  async rmdir(path: string): Promise<void> {
+    await this.#act((id) => wire.rmdir.encode({ id, path }))
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.#act((id) => wire.remove.encode({ id, path }))
+  }
+
+  async rename(oldPath: string, newPath: string): Promise<void> {
+    await this.#act((id) => wire.rename.encode({ id, oldPath, newPath }))
+  }
+
+  async posixRename(oldPath: string, newPath: string): Promise<void> {
+    await this.#actExtended('posix-rename@openssh.com', wire.twoPaths.encode({ oldPath, newPath }))
+  }
+
+  async symlink(target: string, linkPath: string): Promise<void> {
+    const [first, second] =
+      this.#symlinkOrder === 'target-first' ? [target, linkPath] : [linkPath, target]
+    await this.#act((id) => wire.symlink.encode({ id, first, second }))
+  }
+
+  async readlink(path: string): Promise<string> {
+    const packet = await this.#requests.request((id) => frame(wire.readlink.encode({ id, path })))
+    return onlyName(packet)
+  }
+
+  async realpath(path: string): Promise<string> {
+    const packet = await this.#requests.request((id) => frame(wire.realpath.encode({ id, path })))
+    return onlyName(packet)
+  }
+
+  async hardlink(existingPath: string, linkPath: string): Promise<void> {
+    const data = wire.twoPaths.encode({ oldPath: existingPath, newPath: linkPath })
+    await this.#actExtended('hardlink@openssh.com', data)
+  }
+
+  async statvfs(path: string): Promise<FileSystemStat> {
+    const data = await this.#extended('statvfs@openssh.com', wire.onePath.encode({ path }))
+    return wire.fileSystemStat.decode(data)
+  }
+
+  async copyData(
+    source: SftpFile,
+    sourcePosition: number,
+    length: number,
+    destination: SftpFile,
+    destinationPosition: number,
+  ): Promise<void> {
+    if (!(source instanceof RemoteFile && destination instanceof RemoteFile)) {
+      throw new TypeError('source and destination must be files of this server')
+    }
+    const data = wire.copyData.encode({
+      source: source.handle,
+      sourcePosition,
+      length,
+      destination: destination.handle,
+      destinationPosition,
+    })
+    await this.#actExtended('copy-data', data)
+  }
+
+  async usersGroupsById(uids: readonly number[], gids: readonly number[]): Promise<UsersAndGroups> {
+    if (uids.length > IDS_MAX || gids.length > IDS_MAX) {
+      throw new RangeError(`at most ${IDS_MAX} ids at once`)
+    }
+    const data = wire.usersGroupsById.encode({ uids, gids })
+    return wire.usersAndGroups.decode(await this.#extended('users-groups-by-id@openssh.com', data))
+  }
+
+  async homeDirectory(username: string): Promise<string> {
+    const data = wire.homeDirectory.encode({ username })
+    return onlyName(await this.#askExtended('home-directory', data))
+  }
+
+  async expandPath(path: string): Promise<string> {
+    const data = wire.onePath.encode({ path })
+    return onlyName(await this.#askExtended('expand-path@openssh.com', data))
+  }
+
+  /** `fsync@openssh.com` for a file. */
+  async sync(handle: Uint8Array): Promise<void> {
+    await this.#actExtended('fsync@openssh.com', wire.oneHandle.encode({ handle }))
+  }
+
+  /** `fstatvfs@openssh.com` for a file. */
+  async fstatvfs(handle: Uint8Array): Promise<FileSystemStat> {
+    const data = await this.#extended('fstatvfs@openssh.com', wire.oneHandle.encode({ handle }))
+    return wire.fileSystemStat.decode(data)
+  }
+
+  async #act(encode: (id: number) => Uint8Array): Promise<void> {
+    expectOk(await this.#requests.request((id) => frame(encode(id))))
+  }
+
+  async #actExtended(request: string, data: Uint8Array): Promise<void> {
+    expectOk(await this.#askExtended(request, data))
+  }
+
+  async #extended(request: string, data: Uint8Array): Promise<Uint8Array> {
+    return expect(wire.extendedReply, await this.#askExtended(request, data)).data
+  }
+
+  /** Does not ask a server that did not offer: some answer such requests wrongly, or not at all. */
+  #askExtended(request: string, data: Uint8Array): Promise<Uint8Array> {
+    if (!this.supports(request)) {
+      const message = `the server does not offer ${request}`
+      return Promise.reject(new SftpError(STATUS.OP_UNSUPPORTED, message))
+    }
+    return this.#requests.request((id) => frame(wire.extended.encode({ id, request, data })))
+  }
+}
+
+/** A file open at a server. Requests may overlap; none is retried. */
+export class RemoteFile implements SftpFile {
+  readonly #requests: Requests
+  readonly #files: RemoteFileSystem
+  readonly #sizes: BlockSizes
+  /** The server's name for it; opaque. */
+  readonly handle: Uint8Array
+
+  constructor(requests: Requests, files: RemoteFileSystem, handle: Uint8Array, sizes: BlockSizes) {
+    this.#requests = requests
+    this.#files = files
+    this.handle = handle
+    this.#sizes = sizes
+  }
+
+  /** Most bytes one `view` gets and one sealed draft carries. */
+  get sizes(): BlockSizes {
+    return this.#sizes
+  }
+
+  async read(into: Uint8Array, position: number, signal?: AbortSignal): Promise<number> {
+    const data = await this.view(into.length, position, signal)
+    into.set(data)
+    return data.length
+  }
+
+  /**
+   * Up to `length` bytes at `position`, as a view of the packet that brought them, which is the
+   * caller's to keep; empty at the end of the file.
+   */
+  async view(length: number, position: number, signal?: AbortSignal): Promise<Uint8Array> {
+    const asked = Math.min(length, this.#sizes.readBytes)
+    if (asked === 0) return new Uint8Array(0)
+    const packet = await this.#requests.request(
+      (id) => encodeRead(id, this.handle, position, asked),
+      signal,
+    )
+    if (packet[0] === wire.FXP.DATA) {
+      const { data } = fast.decodeData(packet)
+      if (data.length > asked) {
+        throw new SshError('SSH_PROTOCOL', `${data.length} bytes where ${asked} were asked for`)
+      }
+      return data
+    }
+    const { status } = wire.status.decode(packet)
+    if (status !== STATUS.EOF) expectOk(packet)
+    return new Uint8Array(0)
+  }
+
+  async write(data: Uint8Array, position: number, signal?: AbortSignal): Promise<void> {
+    for (let at = 0; at < data.length; ) {
+      const part = data.subarray(at, at + this.#sizes.writeBytes)
+      const draft = this.draft(part.length)
+      draft.body.set(part)
+      await this.send(draft, position + at, part.length, signal)
+      at += part.length
+    }
+  }
+
+  /** Room for one write of up to `length` bytes, to be filled in place. */
+  draft(length: number): fast.Draft {
+    return draftWrite(this.handle, Math.min(length, this.#sizes.writeBytes))
+  }
+
+  /** Writes the first `length` bytes of a draft, which is used up by it. */
+  async send(
+    draft: fast.Draft,
+    position: number,
+    length: number,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    expectOk(await this.#requests.request((id) => sealWrite(draft, id, position, length), signal))
+  }
+
+  async stat(): Promise<FileStat> {
+    return complete(await this.attributes())
+  }
+
+  /** What the server tells of the file, which may be less than everything. */
+  async attributes(): Promise<FileAttributes> {
+    const { handle } = this
+    const packet = await this.#requests.request((id) => frame(wire.fstat.encode({ id, handle })))
+    return expect(wire.attrs, packet).attributes
+  }
+
+  async setstat(changes: AttributeChanges): Promise<void> {
+    const request = { handle: this.handle, attributes: changes }
+    expectOk(await this.#requests.request((id) => frame(wire.fsetstat.encode({ id, ...request }))))
+  }
+
+  /** Cuts the file, or fills it with zeros, to `size` bytes. */
+  truncate(size: number): Promise<void> {
+    return this.setstat({ size })
+  }
+
+  sync(): Promise<void> {
+    return this.#files.sync(this.handle)
+  }
+
+  statvfs(): Promise<FileSystemStat> {
+    return this.#files.fstatvfs(this.handle)
+  }
+
+  async close(): Promise<void> {
+    const { handle } = this
+    expectOk(await this.#requests.request((id) => frame(wire.close.encode({ id, handle }))))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+/** A directory open at a server. */
+export class RemoteDirectory implements SftpDirectory {
+  readonly #requests: Requests
+  readonly #handle: Uint8Array
+
+  constructor(requests: Requests, handle: Uint8Array) {
+    this.#requests = requests
+    this.#handle = handle
+  }
+
+  /** What the server sends at once, `.` and `..` left out; how much that is, it decides. */
+  async read(): Promise<readonly RemoteEntry[] | undefined> {
+    const handle = this.#handle
+    const packet = await this.#requests.request((id) => frame(wire.readdir.encode({ id, handle })))
+    try {
+      const { entries } = expect(wire.name, packet)
+      return entries.filter(({ name }) => name !== '.' && name !== '..')
+    } catch (error) {
+      if (error instanceof SftpError && error.status === STATUS.EOF) return undefined
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    const handle = this.#handle
+    expectOk(await this.#requests.request((id) => frame(wire.close.encode({ id, handle }))))
+  }
+}
+
+/** Parts a server left out as zeros: unknown type, nobody's, empty, long ago. */
+function complete(attributes: FileAttributes): FileStat {
+  const { size = 0, uid = 0, gid = 0, mode = 0, atime = 0, mtime = 0 } = attributes
+  return { size, uid, gid, mode, atime, mtime }
+}
+
+function onlyName(packet: Uint8Array): string {
+  const { entries } = expect(wire.name, packet)
+  const [entry] = entries
+  if (entry === undefined || entries.length !== 1) {
+    throw new SshError('SSH_PROTOCOL', `${entries.length} names where one was asked for`)
+  }
+  return entry.name
+}

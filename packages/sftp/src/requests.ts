@@ -1,0 +1,221 @@
+/** The client's side of the wire: requests go out, replies find whoever waits, in any order. */
+import { SshError, type Transport } from '@sandbox-ssh/protocol'
+import { getUint32 } from './fast.ts'
+import { frame, PacketReader, PacketWriter } from './packets.ts'
+import { printablePath } from './path.ts'
+import { SftpError, STATUS, statusText } from './status.ts'
+import * as wire from './wire.ts'
+
+interface Pending {
+  readonly resolve: (packet: Uint8Array) => void
+  readonly reject: (error: unknown) => void
+  readonly signal: AbortSignal | undefined
+}
+
+/** The requests one signal may call off: one listener for all, as runtimes warn about many. */
+interface Watch {
+  readonly ids: Set<number>
+  readonly stop: () => void
+}
+
+/** One SFTP session as its client sees it. */
+export class Requests {
+  readonly #transport: Transport
+  readonly #reader: PacketReader
+  readonly #writer: PacketWriter
+  readonly #pending = new Map<number, Pending>()
+  /** Ids of requests whose caller gave up; the replies are still to come. */
+  readonly #abandoned = new Set<number>()
+  readonly #watches = new Map<AbortSignal, Watch>()
+  #nextId = 1
+  #ended: { readonly error: unknown } | undefined
+  #pump: Promise<void> | undefined
+  /** What the server said it can, with its version of it. */
+  extensions: ReadonlyMap<string, string> = new Map()
+
+  private constructor(transport: Transport) {
+    this.#transport = transport
+    this.#reader = new PacketReader(transport)
+    this.#writer = new PacketWriter(transport)
+  }
+
+  /**
+   * The version exchange. Rejects with SshError: `SSH_CONNECTION_LOST` if the server leaves,
+   * `SSH_PROTOCOL` if it speaks something else, `SSH_ABORTED` if `signal` fires.
+   */
+  static async open(transport: Transport, signal?: AbortSignal): Promise<Requests> {
+    throwIfAborted(signal)
+    const requests = new Requests(transport)
+    const stop = (): void => transport.abort(aborted(signal))
+    signal?.addEventListener('abort', stop, { once: true })
+    try {
+      await requests.#greet()
+    } catch (error) {
+      throwIfAborted(signal)
+      transport.abort(error)
+      throw error
+    } finally {
+      signal?.removeEventListener('abort', stop)
+    }
+    requests.#pump = requests.#run()
+    return requests
+  }
+
+  async #greet(): Promise<void> {
+    this.#writer.send(frame(wire.init.encode({ version: wire.VERSION, extensions: new Map() })))
+    const packet = await this.#reader.next()
+    if (packet === undefined) throw lost('the server ended the session at once')
+    const { version, extensions } = wire.version.decode(packet)
+    if (version !== wire.VERSION) {
+      throw new SshError('SSH_PROTOCOL', `the server speaks SFTP version ${version}, not 3`)
+    }
+    this.extensions = extensions
+  }
+
+  /**
+   * Sends the request that `encode` makes for an id, and resolves to the reply's packet. Rejects
+   * with SshError `SSH_CONNECTION_LOST` if the session ends first, `SSH_ABORTED` if `signal` fires:
+   * the request itself cannot be called back then.
+   */
+  request(encode: (id: number) => Uint8Array, signal?: AbortSignal): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended !== undefined) throw this.#ended.error
+      throwIfAborted(signal)
+      const id = this.#takeId()
+      const bytes = encode(id)
+      this.#pending.set(id, { resolve, reject, signal })
+      if (signal !== undefined) this.#watch(signal).ids.add(id)
+      this.#writer.send(bytes)
+    })
+  }
+
+  /** Ends our side; resolves when the server has ended its own. Waiting requests still finish. */
+  async close(): Promise<void> {
+    if (this.#ended === undefined) {
+      try {
+        await this.#writer.flush()
+        await this.#transport.close()
+      } catch {
+        // It broke meanwhile; whoever was waiting has been told.
+      }
+    }
+    await this.#pump
+  }
+
+  /** Drops the session; what is waiting rejects. */
+  abort(reason: unknown): void {
+    this.#fail(reason)
+    this.#transport.abort(reason)
+  }
+
+  #watch(signal: AbortSignal): Watch {
+    let watch = this.#watches.get(signal)
+    if (watch === undefined) {
+      const ids = new Set<number>()
+      watch = { ids, stop: () => this.#abandon(signal, ids) }
+      this.#watches.set(signal, watch)
+      signal.addEventListener('abort', watch.stop, { once: true })
+    }
+    return watch
+  }
+
+  #abandon(signal: AbortSignal, ids: ReadonlySet<number>): void {
+    const error = aborted(signal)
+    for (const id of ids) {
+      this.#abandoned.add(id)
+      this.#take(id)?.reject(error)
+    }
+  }
+
+  /** Takes a request out of the books, if it is in them. */
+  #take(id: number): Pending | undefined {
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return undefined
+    this.#pending.delete(id)
+    const { signal } = pending
+    const watch = signal && this.#watches.get(signal)
+    watch?.ids.delete(id)
+    if (signal !== undefined && watch?.ids.size === 0) {
+      this.#watches.delete(signal)
+      signal.removeEventListener('abort', watch.stop)
+    }
+    return pending
+  }
+
+  #takeId(): number {
+    while (this.#pending.has(this.#nextId) || this.#abandoned.has(this.#nextId)) {
+      this.#nextId = (this.#nextId + 1) >>> 0
+    }
+    const id = this.#nextId
+    this.#nextId = (id + 1) >>> 0
+    return id
+  }
+
+  async #run(): Promise<void> {
+    try {
+      for (;;) {
+        const packet = await this.#reader.next()
+        if (packet === undefined) break
+        this.#deliver(packet)
+      }
+      this.#fail(lost('the SFTP session has ended'))
+    } catch (error) {
+      this.#fail(error)
+      this.#transport.abort(error)
+    }
+  }
+
+  #deliver(packet: Uint8Array): void {
+    if (packet.length < 5) throw new SshError('SSH_PROTOCOL', 'an SFTP reply without an id')
+    const id = getUint32(packet, 1)
+    const pending = this.#take(id)
+    if (pending !== undefined) pending.resolve(packet)
+    else if (!this.#abandoned.delete(id)) {
+      throw new SshError('SSH_PROTOCOL', `an SFTP reply to request ${id}, which was not made`)
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#ended !== undefined) return
+    const reason = error instanceof SshError ? error : lost('the SFTP session broke', error)
+    this.#ended = { error: reason }
+    for (const id of [...this.#pending.keys()]) this.#take(id)?.reject(reason)
+  }
+}
+
+/** Reads a reply that carries nothing but success. Throws SftpError for any other status. */
+export function expectOk(packet: Uint8Array): void {
+  const { status, message } = wire.status.decode(packet)
+  if (status !== STATUS.OK) throw statusError(status, message)
+}
+
+/** Reads a reply of a given kind. Throws SftpError for a status, SshError for another kind. */
+export function expect<T>(
+  codec: { readonly number: number; readonly decode: (packet: Uint8Array) => T },
+  packet: Uint8Array,
+): T {
+  if (packet[0] === wire.FXP.STATUS && codec.number !== wire.FXP.STATUS) {
+    const { status, message } = wire.status.decode(packet)
+    if (status !== STATUS.OK) throw statusError(status, message)
+    throw new SshError('SSH_PROTOCOL', 'an SFTP server answered OK where something was asked for')
+  }
+  return codec.decode(packet)
+}
+
+/** The error for a status; the server's text is made fit for a terminal. */
+function statusError(status: number, message: string): SftpError {
+  return new SftpError(status, message === '' ? statusText(status) : printablePath(message))
+}
+
+/** Throws SshError `SSH_ABORTED` if `signal` has fired. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw aborted(signal)
+}
+
+function aborted(signal: AbortSignal | undefined): SshError {
+  return new SshError('SSH_ABORTED', 'the operation was aborted', { cause: signal?.reason })
+}
+
+function lost(message: string, cause?: unknown): SshError {
+  return new SshError('SSH_CONNECTION_LOST', message, { cause })
+}

@@ -1,0 +1,237 @@
+/**
+ * Moving one file's bytes, many blocks at once. Blocks may arrive in any order and shorter than asked
+ * for; the size somebody told is a hint, and only an empty read says where a file ends.
+ */
+import { SshError, type SshErrorCode } from '@sandbox-ssh/protocol'
+import type { SftpFile } from './file-system.ts'
+import { InFlight } from './in-flight.ts'
+import { DATA_BYTES_MAX, IN_FLIGHT_BYTES_MAX } from './limits.ts'
+import { printablePath } from './path.ts'
+import { RemoteFile } from './remote-file-system.ts'
+import { throwIfAborted } from './requests.ts'
+
+/** Files this small are asked for whole, with the question whether that was the end beside it. */
+const BLOCK_BYTES_MIN = 4096
+
+export interface TransferOptions {
+  /** Where to begin in both files. */
+  readonly position?: number
+  /** The source's size as somebody told it; undefined or wrong only costs time. */
+  readonly sizeHint?: number | undefined
+  /** Blocks in flight at most; by default what 4 MiB hold. */
+  readonly inFlight?: number | undefined
+  readonly signal?: AbortSignal | undefined
+  /** Told the bytes moved so far, after each block. */
+  readonly onProgress?: ((bytes: number) => void) | undefined
+}
+
+/** A transfer ended early. Its `code` is that of the `cause`. */
+export class TransferError extends SshError {
+  override readonly name = 'TransferError'
+  /** The source. */
+  readonly path: string
+  /**
+   * Where to resume: every byte before this position is in its place. What the target held beyond it
+   * was cut off where that was still possible.
+   */
+  readonly position: number
+
+  constructor(path: string, position: number, cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const code: SshErrorCode = cause instanceof SshError ? cause.code : 'SSH_TRANSPORT'
+    super(code, `${printablePath(path)}: ${reason} (after ${position} bytes)`, { cause })
+    this.path = path
+    this.position = position
+  }
+}
+
+/**
+ * Copies from one open file to another until the source's end, and says where that was. Both files
+ * stay open. Rejects with TransferError, once nothing is in flight any more.
+ */
+export async function transfer(
+  source: SftpFile,
+  target: SftpFile,
+  path: string,
+  options: TransferOptions = {},
+): Promise<number> {
+  return new Transfer(source, target, options).run(path)
+}
+
+class Transfer {
+  readonly #source: SftpFile
+  readonly #target: SftpFile
+  readonly #signal: AbortSignal | undefined
+  readonly #onProgress: ((bytes: number) => void) | undefined
+  readonly #inFlight: InFlight
+  readonly #start: number
+  /** Blocks that are done although an earlier one is not: from their start to their end. */
+  readonly #ahead = new Map<number, number>()
+  #blockBytes: number
+  /** Where the next block starts. */
+  #next: number
+  /** Everything before it is in its place. */
+  #prefix: number
+  /** Believed to be the end, until proven. */
+  #hint: number
+  #end = Number.POSITIVE_INFINITY
+  #highest = 0
+  #bytes = 0
+  #running = 0
+  #failure: { readonly error: unknown } | undefined
+  #settled: () => void = () => {}
+
+  constructor(source: SftpFile, target: SftpFile, options: TransferOptions) {
+    this.#source = source
+    this.#target = target
+    this.#signal = options.signal
+    this.#onProgress = options.onProgress
+    this.#start = options.position ?? 0
+    this.#next = this.#start
+    this.#prefix = this.#start
+    this.#hint = Math.max(this.#start, options.sizeHint ?? 0)
+    this.#blockBytes = blockBytes(source, target)
+    const fitting = Math.floor(IN_FLIGHT_BYTES_MAX / this.#blockBytes)
+    this.#inFlight = new InFlight(options.inFlight ?? fitting)
+  }
+
+  async run(path: string): Promise<number> {
+    try {
+      throwIfAborted(this.#signal)
+      await new Promise<void>((resolve) => {
+        this.#settled = resolve
+        this.#fill()
+      })
+      if (this.#failure !== undefined) throw this.#failure.error
+      // The source shrank while it was read, after a later block had been written.
+      if (this.#highest > this.#end) await this.#target.setstat({ size: this.#end })
+      return this.#end
+    } catch (error) {
+      if (this.#highest > this.#prefix) {
+        await this.#target.setstat({ size: this.#prefix }).catch(() => {})
+      }
+      throw new TransferError(path, this.#prefix, error)
+    }
+  }
+
+  /** Starts what may be started; resolves the run when there is nothing left. */
+  #fill(): void {
+    while (this.#mayStart()) {
+      const from = this.#next
+      const isProbe = from >= this.#hint
+      const length = isProbe ? this.#blockBytes : Math.min(this.#blockBytes, this.#hint - from)
+      this.#next += length
+      // One look past the believed end at a time, until it has answered.
+      if (isProbe) this.#hint = this.#next
+      this.#running++
+      void this.#block(from, length, isProbe).then(() => {
+        this.#running--
+        this.#fill()
+      })
+    }
+    if (this.#running === 0) this.#settled()
+  }
+
+  #probing = false
+
+  #mayStart(): boolean {
+    if (this.#failure !== undefined || this.#next >= this.#end) return false
+    if (this.#next >= this.#hint && this.#probing) return false
+    return this.#running < this.#inFlight.limit
+  }
+
+  async #block(from: number, length: number, isProbe: boolean): Promise<void> {
+    if (isProbe) this.#probing = true
+    const started = performance.now()
+    try {
+      const moved = await this.#move(from, length)
+      if (moved < length) this.#end = Math.min(this.#end, from + moved)
+      // There is more than was told: expect as much again, so that the rest is not fetched singly.
+      else if (isProbe) this.#hint = Math.max(this.#hint, 2 * this.#next - this.#start)
+      this.#inFlight.learn(performance.now() - started)
+      this.#finished(from, moved)
+    } catch (error) {
+      this.#failure ??= { error }
+    }
+    if (isProbe) this.#probing = false
+  }
+
+  /** Moves one block; fewer bytes than asked for only at the end of the source. */
+  async #move(from: number, length: number): Promise<number> {
+    if (this.#source instanceof RemoteFile && !(this.#target instanceof RemoteFile)) {
+      return this.#moveViews(this.#source, from, length)
+    }
+    const draft =
+      this.#target instanceof RemoteFile
+        ? this.#target.draft(length)
+        : { body: new Uint8Array(length) }
+    let filled = 0
+    while (filled < length) {
+      const rest = draft.body.subarray(filled, length)
+      const got = await this.#readInto(rest, from + filled)
+      if (got === 0) break
+      filled += got
+      this.#shorten(got, rest.length)
+    }
+    if (filled > 0) {
+      this.#check()
+      this.#highest = Math.max(this.#highest, from + filled)
+      if (this.#target instanceof RemoteFile && 'frame' in draft) {
+        await this.#target.send(draft, from, filled, this.#signal)
+      } else await this.#target.write(draft.body.subarray(0, filled), from)
+    }
+    return filled
+  }
+
+  /** From a server to something nearer: packets are written as they came, without a copy. */
+  async #moveViews(source: RemoteFile, from: number, length: number): Promise<number> {
+    let moved = 0
+    while (moved < length) {
+      const data = await source.view(length - moved, from + moved, this.#signal)
+      if (data.length === 0) break
+      this.#shorten(data.length, length - moved)
+      this.#check()
+      this.#highest = Math.max(this.#highest, from + moved + data.length)
+      await this.#target.write(data, from + moved)
+      moved += data.length
+    }
+    return moved
+  }
+
+  #readInto(into: Uint8Array, position: number): Promise<number> {
+    return this.#source instanceof RemoteFile
+      ? this.#source.read(into, position, this.#signal)
+      : this.#source.read(into, position)
+  }
+
+  /** A source that gives less than asked for is asked for less, or each block takes many turns. */
+  #shorten(got: number, asked: number): void {
+    if (got < asked) this.#blockBytes = Math.max(BLOCK_BYTES_MIN, Math.min(this.#blockBytes, got))
+  }
+
+  /** Nothing more is written once the transfer has failed or was called off. */
+  #check(): void {
+    if (this.#failure !== undefined) throw this.#failure.error
+    throwIfAborted(this.#signal)
+  }
+
+  #finished(from: number, moved: number): void {
+    this.#ahead.set(from, from + moved)
+    for (;;) {
+      const end = this.#ahead.get(this.#prefix)
+      if (end === undefined) break
+      this.#ahead.delete(this.#prefix)
+      if (end === this.#prefix) break
+      this.#prefix = end
+    }
+    this.#bytes += moved
+    if (moved > 0) this.#onProgress?.(this.#bytes)
+  }
+}
+
+/** The size both sides can do in one go. */
+function blockBytes(source: SftpFile, target: SftpFile): number {
+  const read = source instanceof RemoteFile ? source.sizes.readBytes : DATA_BYTES_MAX
+  const write = target instanceof RemoteFile ? target.sizes.writeBytes : DATA_BYTES_MAX
+  return Math.min(read, write)
+}
