@@ -3,7 +3,6 @@
  * (AES, GHASH) and big-integer arithmetic (curves) are not constant-time in a strict sense: a
  * JavaScript engine gives no such promise. Native code is laid over this where there is any.
  */
-import { poly1305 } from '@noble/ciphers/_poly1305.js'
 import { unsafe as aes } from '@noble/ciphers/aes.js'
 import { chacha20orig } from '@noble/ciphers/chacha.js'
 import { ed25519, x25519 } from '@noble/curves/ed25519.js'
@@ -12,6 +11,7 @@ import { hmac } from '@noble/hashes/hmac.js'
 import { md5, sha1 } from '@noble/hashes/legacy.js'
 import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js'
 import { ml_kem768, ml_kem1024 } from '@noble/post-quantum/ml-kem.js'
+import { poly1305 } from './poly1305.ts'
 import { portableGcm } from './portable-gcm.ts'
 import type { CryptoProvider, KeyedMac, StreamCipher } from './provider.ts'
 
@@ -88,7 +88,7 @@ export const nobleCrypto: CryptoProvider = {
   chacha20(key, nonce, counter, data) {
     chacha20orig(key, nonce, data, data, counter)
   },
-  poly1305: (key, data) => poly1305(data, key),
+  poly1305,
   x25519: {
     generate: () => {
       const secretKey = random(32)
