@@ -1,0 +1,177 @@
+/** Who a login is inside: the guest's own user table decides. */
+import { type AgentClient, READ_BYTES_MAX } from './agent/client.ts'
+import { AgentError } from './agent/error.ts'
+import type { SessionSettings } from './settings.ts'
+
+/** The login names nobody in the guest. */
+export class GuestUserError extends Error {
+  override readonly name = 'GuestUserError'
+}
+
+/** A user of the guest, as sessions need him. */
+export interface GuestUser {
+  /** The login as given; what the agent is told. */
+  readonly login: string
+  /** Name for USER and LOGNAME. */
+  readonly name: string
+  /** Undefined towards agents without files, where the table cannot be read. */
+  readonly ids: { readonly uid: number; readonly gid: number } | undefined
+  /** HOME; undefined leaves it to the agent. */
+  readonly home: string | undefined
+  /** Absolute path of the shell to use. */
+  readonly shell: string
+  /** Where sessions start: a directory that exists; undefined leaves it to the agent. */
+  readonly directory: string | undefined
+}
+
+/** One line of `/etc/passwd`. */
+export interface PasswdEntry {
+  readonly name: string
+  readonly uid: number
+  readonly gid: number
+  readonly home: string
+  readonly shell: string
+}
+
+/** Larger tables are cut off: some fifty thousand users. */
+const TABLE_BYTES_MAX = 4 * 1024 * 1024
+const DEFAULT_SHELL = '/bin/sh'
+/** Shells that keep their user out. Who may enter is the key's matter, not the table's. */
+const NO_SHELL = /\/(nologin|false|true|sync|halt|shutdown)$/
+
+/**
+ * Finds the user `login` (`USER[:GROUP]`, names or numbers) as the agent would: an unknown number
+ * is taken as it is, an unknown name is an error.
+ * @throws GuestUserError, AgentError
+ */
+export async function resolveUser(
+  agent: AgentClient,
+  login: string,
+  settings: SessionSettings,
+): Promise<GuestUser> {
+  const [userPart = '', groupPart] = splitLogin(login)
+  if (agent.generation < 2) {
+    const shell = settings.shell ?? DEFAULT_SHELL
+    const { workdir } = settings
+    const name = userPart
+    return { login, name, ids: undefined, home: undefined, shell, directory: workdir }
+  }
+  const entry = findUser(parsePasswd(await readTable(agent, '/etc/passwd')), userPart)
+  const gid = groupPart === undefined ? entry.gid : await findGroup(agent, groupPart)
+  const wanted = settings.shell ?? (NO_SHELL.test(entry.shell) ? DEFAULT_SHELL : entry.shell)
+  const start = settings.workdir ?? entry.home
+  const [hasShell, hasStart] = await Promise.all([
+    wanted === DEFAULT_SHELL || settings.shell !== undefined || exists(agent, wanted, 'file'),
+    exists(agent, start, 'dir'),
+  ])
+  return {
+    login,
+    name: entry.name,
+    ids: { uid: entry.uid, gid },
+    home: entry.home,
+    shell: hasShell ? wanted : DEFAULT_SHELL,
+    directory: hasStart ? start : '/',
+  }
+}
+
+/**
+ * A table such as `/etc/passwd` as text; empty if the guest has none.
+ * @throws AgentError
+ */
+export async function readTable(agent: AgentClient, path: string): Promise<string> {
+  const options = {
+    read: true,
+    write: false,
+    append: false,
+    create: false,
+    truncate: false,
+    create_new: false,
+  }
+  let handle: number
+  try {
+    handle = await agent.fs('OpenFile', { path, options })
+  } catch (error) {
+    if (error instanceof AgentError && error.kind === 'fs') return ''
+    throw error
+  }
+  try {
+    const decoder = new TextDecoder()
+    let text = ''
+    for (let at = 0; at < TABLE_BYTES_MAX; ) {
+      const chunk = await agent.fsRead(handle, at, READ_BYTES_MAX)
+      at += chunk.length
+      text += decoder.decode(chunk, { stream: true })
+      if (chunk.length < READ_BYTES_MAX) break
+    }
+    return text + decoder.decode()
+  } finally {
+    await agent.fs('CloseHandle', { handle })
+  }
+}
+
+/** The entries of a passwd file; malformed lines are left out, as libc does. */
+export function parsePasswd(text: string): readonly PasswdEntry[] {
+  return text.split('\n').flatMap((line) => {
+    const [name = '', , uid = '', gid = '', , home = '', shell = ''] = line.split(':')
+    if (name === '' || !isId(uid) || !isId(gid)) return []
+    return [
+      {
+        name,
+        uid: Number(uid),
+        gid: Number(gid),
+        home: home.startsWith('/') ? home : '/',
+        shell: shell.startsWith('/') ? shell : DEFAULT_SHELL,
+      },
+    ]
+  })
+}
+
+/** Names to ids of a group file. */
+export function parseGroups(
+  text: string,
+): readonly { readonly name: string; readonly gid: number }[] {
+  return text.split('\n').flatMap((line) => {
+    const [name = '', , gid = ''] = line.split(':')
+    return name === '' || !isId(gid) ? [] : [{ name, gid: Number(gid) }]
+  })
+}
+
+function splitLogin(login: string): readonly string[] {
+  const colon = login.indexOf(':')
+  return colon < 0 ? [login] : [login.slice(0, colon), login.slice(colon + 1)]
+}
+
+function findUser(users: readonly PasswdEntry[], wanted: string): PasswdEntry {
+  const named = users.find(({ name }) => name === wanted)
+  if (named !== undefined) return named
+  if (!isId(wanted)) throw new GuestUserError(`no user ${quoted(wanted)} in the sandbox`)
+  const uid = Number(wanted)
+  const numbered = users.find((user) => user.uid === uid)
+  return numbered ?? { name: wanted, uid, gid: 0, home: '/', shell: DEFAULT_SHELL }
+}
+
+async function findGroup(agent: AgentClient, wanted: string): Promise<number> {
+  if (isId(wanted)) return Number(wanted)
+  const groups = parseGroups(await readTable(agent, '/etc/group'))
+  const group = groups.find(({ name }) => name === wanted)
+  if (group === undefined) throw new GuestUserError(`no group ${quoted(wanted)} in the sandbox`)
+  return group.gid
+}
+
+async function exists(agent: AgentClient, path: string, kind: 'file' | 'dir'): Promise<boolean> {
+  try {
+    return (await agent.fs('Stat', { path, follow_symlink: true })).kind === kind
+  } catch (error) {
+    if (error instanceof AgentError && error.kind === 'fs') return false
+    throw error
+  }
+}
+
+function isId(text: string): boolean {
+  return /^\d{1,10}$/.test(text) && Number(text) <= 0xffff_ffff
+}
+
+/** A login in a message: it came from outside and goes to terminals. */
+function quoted(text: string): string {
+  return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
+}

@@ -1,0 +1,57 @@
+/** Into a sandbox by SSH: sessions, files and forwards through its guest agent. */
+export { type AgentCallOptions, AgentClient, type AgentClientOptions } from './agent/client.ts'
+export { AgentError, type AgentErrorKind } from './agent/error.ts'
+export { signalName, signalNumber } from './agent/signals.ts'
+export { GuestConnection } from './guest-connection.ts'
+export { GuestUserError } from './guest-user.ts'
+export {
+  type AuthorizeResult,
+  authorizeKeys,
+  readAuthorizedKeys,
+  requireAuthorizedKeys,
+} from './home/authorized-keys.ts'
+export { SandboxError, type SandboxErrorCode } from './home/errors.ts'
+export { type Home, type HomeOptions, openHome } from './home/home.ts'
+export { formatSandboxTarget, parseSandboxTarget, type SandboxTarget } from './home/names.ts'
+export {
+  type NativeSession,
+  type NativeSessionOptions,
+  nativeSession,
+  openNativeSession,
+} from './native-session.ts'
+export {
+  Sandbox,
+  type SandboxDial,
+  type SandboxOptions,
+  type SandboxSource,
+  sandbox,
+} from './sandbox.ts'
+export {
+  type GuestPolicy,
+  guestHandlers,
+  type PeerAddresses,
+  type ServeGuestOptions,
+  serveGuest,
+} from './serve-guest.ts'
+export type { SessionSettings } from './settings.ts'
+export {
+  exitStatus,
+  type SshAttachOptions,
+  SshClient,
+  type SshClientOptions,
+  type SshExecOptions,
+  type SshOutput,
+} from './ssh-client.ts'
+export { SandboxSshOps } from './ssh-ops.ts'
+export { type ServeConnectionOptions, SshServer, type SshServerOptions } from './ssh-server.ts'
+export {
+  type AttachEnd,
+  type AttachInput,
+  type AttachOptions,
+  type AttachOutput,
+  type AttachStreams,
+  attach,
+  terminalName,
+  terminalSize,
+} from './terminal/attach.ts'
+export { DEFAULT_DETACH_KEYS, parseDetachKeys } from './terminal/detach-keys.ts'

@@ -1,0 +1,101 @@
+/** SSH within one process: both ends here, keys made for it, nothing on disk. */
+import {
+  type Client,
+  connect,
+  generateKey,
+  memoryPair,
+  pinned,
+  publickey,
+} from '@sandbox-ssh/protocol'
+import { GuestConnection } from './guest-connection.ts'
+import { withInactivityLimit } from './inactivity.ts'
+import type { Sandbox } from './sandbox.ts'
+import { serveGuest } from './serve-guest.ts'
+
+/** How a native session is opened. */
+export interface NativeSessionOptions {
+  /** Guest user; default: that of the sandbox's options. */
+  readonly user?: string | undefined
+  /** Offer SFTP; default true. */
+  readonly sftp?: boolean | undefined
+  /** Seconds without a byte either way after which the connection ends; 0 or absent: never. */
+  readonly inactivityTimeoutSecs?: number | undefined
+  /** Ends the attempt to connect. */
+  readonly signal?: AbortSignal | undefined
+  /** Lines about what passes between the two ends. */
+  readonly trace?: ((line: string) => void) | undefined
+}
+
+/** Both ends of a native session. */
+export interface NativeSession {
+  readonly client: Client
+  /** Resolves once both ends and the connection to the sandbox are gone; never rejects. */
+  readonly closed: Promise<void>
+  /** Ends it: programs get HUP, then TERM, then KILL. Resolves as `closed`. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens a native session to `sandbox(…)` and gives its client. Closing the client ends the session.
+ * @throws SandboxError, AgentError if the sandbox cannot be reached
+ */
+export async function openNativeSession(
+  sandbox: Sandbox,
+  options: NativeSessionOptions = {},
+): Promise<Client> {
+  return (await nativeSession(sandbox, options)).client
+}
+
+/** The same with both ends in hand. */
+export async function nativeSession(
+  sandbox: Sandbox,
+  options: NativeSessionOptions = {},
+): Promise<NativeSession> {
+  const { signal } = options
+  // Dialled before anything else: what is wrong with the sandbox is what the user wants to hear.
+  const agent = await sandbox.connectAgent({ signal })
+  let first: typeof agent | undefined = agent
+  const guest = new GuestConnection(() => {
+    const connected = first
+    first = undefined
+    return connected === undefined ? sandbox.connectAgent() : Promise.resolve(connected)
+  }, sandbox.settings)
+  await guest.agent()
+  const hostKey = generateKey('ed25519')
+  const userKey = generateKey('ed25519')
+  const [ours, theirs] = memoryPair()
+  const limited = withInactivityLimit(theirs, options.inactivityTimeoutSecs)
+  const common = {
+    ...(signal === undefined ? {} : { signal }),
+    ...(options.trace === undefined ? {} : { trace: options.trace }),
+  }
+  const serving = serveGuest(limited, guest, {
+    ...common,
+    hostKeys: [hostKey],
+    auth: { publickey: ({ key }) => key.equals(userKey.publicKey) },
+    // The user of this process is the owner of the sandbox: any variable is his to set.
+    acceptEnv: ['*'],
+    sftp: options.sftp,
+  })
+  serving.catch(() => {})
+  try {
+    const client = await connect(ours, {
+      ...common,
+      username: options.user ?? sandbox.user,
+      hostKey: pinned(hostKey.publicKey),
+      auth: [publickey(userKey)],
+    })
+    const closed = serving.then((server) => server.closed.then(() => guest.close()))
+    return {
+      client,
+      closed,
+      close: async () => {
+        await client.close()
+        await closed
+      },
+    }
+  } catch (error) {
+    await guest.close()
+    throw error
+  }
+}

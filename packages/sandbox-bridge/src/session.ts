@@ -1,0 +1,162 @@
+/** SSH sessions as programs in the guest: streams, terminal, signals, the end. */
+import type { ExitResult, ServerSession } from '@sandbox-ssh/protocol'
+import { AgentError } from './agent/error.ts'
+import type { AgentProcess, ExecExit } from './agent/process.ts'
+import { CommandError, loginShell, shellCommand } from './command-line.ts'
+import { sessionEnvironment } from './environment.ts'
+import type { GuestConnection } from './guest-connection.ts'
+import { GuestUserError } from './guest-user.ts'
+import { SandboxError } from './home/errors.ts'
+import { endWithoutReader, hangUp } from './process-end.ts'
+import type { PeerAddresses } from './serve-guest.ts'
+
+/** Exit statuses of shells: the program was not found, or cannot be run. */
+const NOT_FOUND = 127
+const NOT_EXECUTABLE = 126
+/** What ssh(1) exits with when it is the connection that failed. */
+const CONNECTION_FAILED = 255
+
+/**
+ * Runs a command or a login shell for a session, as the guest user `login`. What goes wrong in
+ * starting it, or with the sandbox, is told on stderr with an exit status as a shell's; it is
+ * never the end of the SSH connection.
+ */
+export async function runSession(
+  session: ServerSession,
+  guest: GuestConnection,
+  login: string,
+  peer?: PeerAddresses,
+): Promise<ExitResult> {
+  let program: AgentProcess
+  try {
+    program = await start(session, guest, login, peer)
+  } catch (error) {
+    return tellFailure(session, error)
+  }
+  try {
+    return await join(session, guest, program)
+  } catch (error) {
+    return tellFailure(session, error)
+  }
+}
+
+/** Tells the client in a line what is wrong, and gives the exit status for it. */
+export async function tellFailure(session: ServerSession, error: unknown): Promise<number> {
+  const status = failureStatus(error)
+  // What is not one of these is a fault of ours, and nothing for a client to read.
+  if (status === undefined) throw error
+  const message = error instanceof Error ? error.message : String(error)
+  const write = session.pty === undefined ? 'writeStderr' : 'write'
+  const line = `${printable(message)}${session.pty === undefined ? '\n' : '\r\n'}`
+  await session[write](new TextEncoder().encode(line)).catch(() => {})
+  return status
+}
+
+async function start(
+  session: ServerSession,
+  guest: GuestConnection,
+  login: string,
+  peer: PeerAddresses | undefined,
+): Promise<AgentProcess> {
+  const user = await guest.user(login)
+  const line =
+    session.kind === 'shell' ? loginShell(user) : shellCommand(user, session.commandBytes)
+  const agent = await guest.agent()
+  return agent.exec(
+    {
+      ...line,
+      env: sessionEnvironment(user, guest.settings, session, peer),
+      cwd: user.directory,
+      user: user.login,
+      pty: session.pty,
+    },
+    { signal: session.signal },
+  )
+}
+
+async function join(
+  session: ServerSession,
+  guest: GuestConnection,
+  program: AgentProcess,
+): Promise<ExitResult> {
+  session.onSignal((name) => void program.signal(name))
+  session.onWindowChange(({ columns, rows, widthPixels, heightPixels }) =>
+    program.resize(columns, rows, widthPixels, heightPixels),
+  )
+  const gone = (): void => guest.hold(hangUp(program))
+  session.signal.addEventListener('abort', gone, { once: true })
+  if (session.signal.aborted) gone()
+  copyInput(session, program).catch(() => {})
+  try {
+    await Promise.all([copyStdout(session, program), copyStderr(session, program)])
+    return exitResult(await program.exited)
+  } finally {
+    session.signal.removeEventListener('abort', gone)
+  }
+}
+
+/** Ends with the client's input, or with the session. */
+async function copyInput(session: ServerSession, program: AgentProcess): Promise<void> {
+  for (let chunk = await session.read(); chunk !== undefined; chunk = await session.read()) {
+    await program.write(chunk)
+  }
+  await program.end()
+}
+
+/** Each chunk is taken from the agent only when the client has room for the one before. */
+async function copyStdout(session: ServerSession, program: AgentProcess): Promise<void> {
+  for (let chunk = await program.read(); chunk !== undefined; chunk = await program.read()) {
+    try {
+      await session.write(chunk)
+    } catch {
+      // A client that is gone is `hangUp`'s matter.
+      if (session.signal.aborted) return program.discardOutput()
+      return endWithoutReader(program)
+    }
+  }
+}
+
+async function copyStderr(session: ServerSession, program: AgentProcess): Promise<void> {
+  for (
+    let chunk = await program.readStderr();
+    chunk !== undefined;
+    chunk = await program.readStderr()
+  ) {
+    // Once the session is closed there is nobody to write to, and the rest is dropped.
+    await session.writeStderr(chunk).catch(() => {})
+  }
+}
+
+function exitResult(exit: ExecExit): ExitResult {
+  if (exit.code >= 0) return exit.code & 0xff
+  if (exit.signal !== undefined) return { signal: exit.signal }
+  // Nobody told which. Of what ends a program unasked, this is what the kernel itself sends.
+  return { signal: 'KILL', message: 'ended by a signal that the agent does not name' }
+}
+
+/** The exit status for a failure that is not ours, undefined for one that is. */
+function failureStatus(error: unknown): number | undefined {
+  if (error instanceof SandboxError) return CONNECTION_FAILED
+  if (error instanceof GuestUserError || error instanceof CommandError) return NOT_FOUND
+  if (!(error instanceof AgentError)) return undefined
+  switch (error.kind) {
+    case 'permission_denied':
+    case 'not_executable':
+      return NOT_EXECUTABLE
+    case 'closed':
+    case 'timeout':
+    case 'protocol':
+    case 'aborted':
+      return CONNECTION_FAILED
+    default:
+      return NOT_FOUND
+  }
+}
+
+/** A message that quotes the guest or the client, fit for a terminal. */
+function printable(text: string): string {
+  return text
+    .replace(/[^\P{C}\n]/gu, '?')
+    .replaceAll('\n', ' ')
+    .slice(0, 1000)
+}
