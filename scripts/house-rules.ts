@@ -18,7 +18,7 @@ interface Boundary {
 const noble = ['@noble/hashes', '@noble/curves', '@noble/ciphers', '@noble/post-quantum']
 
 const boundaries: Readonly<Record<string, Boundary>> = {
-  protocol: { packages: noble, node: [] },
+  protocol: { packages: [...noble, 'pako'], node: [] },
   sftp: { packages: ['@sandbox-ssh/protocol'], node: [] },
   'sandbox-bridge': {
     packages: ['@sandbox-ssh/protocol', '@sandbox-ssh/sftp', 'cborg', '@lydell/node-pty'],

@@ -47,6 +47,7 @@ export type SshErrorCode =
   /** An operation on a file failed; see `status` of SftpError. The SFTP session goes on. */
   | 'SFTP_STATUS'
 
+/** As of `Error`. */
 export interface SshErrorOptions {
   readonly cause?: unknown
 }

@@ -37,6 +37,7 @@ const NOTHING = new Uint8Array(0)
 /** Banners shown at most; a server has no reason for more. */
 const BANNERS_MAX = 16
 
+/** What the client's half needs from the machine. */
 export interface ClientAuthOptions {
   readonly username: string
   /** `server-sig-algs`, if the server has told them by now (RFC 8308 §3.1). */
@@ -46,6 +47,7 @@ export interface ClientAuthOptions {
   readonly authenticated: (username: string, method: string) => void
 }
 
+/** Asks what to try next, tries it, and hears the verdict. */
 export class ClientAuth {
   readonly #context: Context
   readonly #options: ClientAuthOptions

@@ -27,6 +27,7 @@ import {
 
 const HOSTBOUND = 'publickey-hostbound-v00@openssh.com'
 
+/** What the server's half needs from the machine. */
 export interface ServerAuthOptions {
   /** Methods told in USERAUTH_FAILURE until a partial success names others. */
   readonly methods: readonly string[]
@@ -43,6 +44,7 @@ interface Dialogue {
   readonly prompts: readonly Prompt[]
 }
 
+/** Verifies signatures, asks for verdicts, counts failures. */
 export class ServerAuth {
   readonly #context: Context
   readonly #options: ServerAuthOptions

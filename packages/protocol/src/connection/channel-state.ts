@@ -13,6 +13,7 @@ export interface PeerEnd {
 /** How far a direction of an open channel has come; CLOSE ends both EOF and data. */
 export type Direction = 'open' | 'eof' | 'closed'
 
+/** One row of the channel table. */
 export interface ChannelState {
   /** Our channel number. */
   readonly id: number

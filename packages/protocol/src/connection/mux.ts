@@ -35,6 +35,7 @@ const NOTHING = new Uint8Array(0)
 type OpenStatus = Extract<ChannelState['status'], { readonly phase: 'open' }>
 type OpeningStatus = Extract<ChannelState['status'], { readonly phase: 'opening' }>
 
+/** Limits, and the way to the packets. */
 export interface MuxOptions {
   readonly windowBytes: number
   readonly channelsMax: number
@@ -44,6 +45,7 @@ export interface MuxOptions {
   readonly build: (length: number, fill: (target: Uint8Array, at: number) => void) => void
 }
 
+/** The channels of one connection, and whose data is next. */
 export class Mux {
   readonly #context: Context
   readonly #options: MuxOptions

@@ -3,7 +3,9 @@
  * it; `nativeCrypto()` lays faster ones of the runtime over it where they pass a known-answer test.
  */
 
+/** Hash functions that some algorithm or file format of SSH uses. */
 export type HashName = 'md5' | 'sha1' | 'sha256' | 'sha384' | 'sha512'
+/** NIST curves by their SSH names, RFC 5656 §10.1. */
 export type CurveName = 'nistp256' | 'nistp384' | 'nistp521'
 
 /** A keyed MAC, reusable for any number of messages. */
@@ -48,6 +50,7 @@ export type Primitive =
   | 'modpow'
   | 'mlkem'
 
+/** All cryptography that the protocol uses, synchronous. */
 export interface CryptoProvider {
   readonly name: string
   /** Primitives that run at native speed here. */

@@ -3,14 +3,11 @@
  * out. It composes the layers (packets, key exchange, authentication, multiplexer), decides what may
  * arrive when, and turns every failure into a DISCONNECT and a last event.
  */
-import type { Algorithms } from '../algorithms/spec.ts'
 import { assert } from '../assert.ts'
 import { ClientAuth } from '../auth/client.ts'
 import { ServerAuth } from '../auth/server.ts'
 import { Mux } from '../connection/mux.ts'
-import type { CryptoProvider } from '../crypto/provider.ts'
 import { DisconnectError, SshError } from '../errors.ts'
-import type { PublicKey } from '../keys/public-key.ts'
 import {
   AUTH_FAILURES_MAX,
   CHANNELS_MAX,
@@ -22,7 +19,7 @@ import {
   WINDOW_BYTES,
 } from '../limits.ts'
 import { messageName, traceLine } from '../trace.ts'
-import { KeyExchange, type RekeyLimits } from '../transport/key-exchange.ts'
+import { KeyExchange } from '../transport/key-exchange.ts'
 import { PacketReader, PacketWriter } from '../transport/packets.ts'
 import { identification, VersionReader } from '../transport/version.ts'
 import { DISCONNECT, MSG } from '../wire/numbers.ts'
@@ -47,6 +44,7 @@ import type {
   Question,
   QuestionId,
 } from './event.ts'
+import type { MachineOptions } from './options.ts'
 import { isKnown, isPermitted, type Phase } from './permitted.ts'
 
 const USERAUTH = 'ssh-userauth'
@@ -59,36 +57,6 @@ const EXTENSION = {
 const NOTHING = new Uint8Array(0)
 const ascii = new TextEncoder()
 
-export interface MachineOptions {
-  readonly role: 'client' | 'server'
-  readonly crypto: CryptoProvider
-  readonly algorithms: Algorithms
-  /** Name and version in our identification, such as `sandbox-ssh_0.1.0`. */
-  readonly softwareVersion: string
-  /** The time now, milliseconds on any monotonic clock; `advance` tells it from then on. */
-  readonly nowMs: number
-  /** Client: whom to authenticate as. */
-  readonly username?: string
-  /** Server: public halves of the keys that `sign` questions will be answered with. */
-  readonly hostKeys?: readonly PublicKey[]
-  /** Server: methods told to clients; only those that can succeed. */
-  readonly authMethods?: readonly string[]
-  /** Server: text shown before authentication. */
-  readonly banner?: string
-  /** Server: failures before the client is sent away. */
-  readonly authFailuresMax?: number
-  /** Refuse peers without strict key exchange. */
-  readonly requireStrictKex?: boolean
-  readonly rekey?: RekeyLimits
-  /** From construction to the end of authentication, milliseconds. */
-  readonly handshakeMs?: number
-  /** Window we grant on each channel. */
-  readonly windowBytes?: number
-  readonly channelsMax?: number
-  /** Receives one line a message: names and sizes, no contents. */
-  readonly trace?: (line: string) => void
-}
-
 /** A question that waits for its answer. */
 interface Pending {
   readonly id: QuestionId
@@ -96,6 +64,7 @@ interface Pending {
   readonly resume: (answer: never) => void
 }
 
+/** One connection. Make it, feed it, drain it; see `pump.ts` for the loop. */
 export class Machine {
   readonly #options: MachineOptions
   readonly #versionReader: VersionReader

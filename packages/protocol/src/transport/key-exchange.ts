@@ -57,6 +57,7 @@ type State =
       readonly material: KeyMaterial
     }
 
+/** What the exchange needs from the machine. */
 export interface KeyExchangeOptions {
   readonly ownIdentification: string
   /** Server: the keys it can sign with. */
@@ -67,6 +68,7 @@ export interface KeyExchangeOptions {
   readonly newKeysSent: (initial: boolean) => void
 }
 
+/** Runs exchanges, puts their keys into force and knows when the next one is due. */
 export class KeyExchange {
   readonly #context: Context
   readonly #options: KeyExchangeOptions

@@ -10,6 +10,7 @@ import type {
 import { SshError } from '../errors.ts'
 import type { Kexinit } from '../wire/transport.ts'
 
+/** Which side we are. */
 export type Role = 'client' | 'server'
 
 /** Pseudo-algorithms in the first KEXINIT; never negotiated. */
@@ -29,6 +30,7 @@ export interface Agreement {
   readonly ignoreGuess: boolean
 }
 
+/** The algorithms of one direction. */
 export interface DirectionAgreement {
   readonly cipher: CipherSpec
   /** Undefined under a cipher that authenticates by itself. */

@@ -8,9 +8,13 @@ export interface Field<T> {
   readonly write: (writer: Writer, value: T) => void
 }
 
+/** One byte. */
 export const uint8: Field<number> = { read: (r) => r.uint8(), write: (w, v) => w.uint8(v) }
+/** One byte; 0 is false. */
 export const boolean: Field<boolean> = { read: (r) => r.boolean(), write: (w, v) => w.boolean(v) }
+/** Big-endian. */
 export const uint32: Field<number> = { read: (r) => r.uint32(), write: (w, v) => w.uint32(v) }
+/** Big-endian, as a bigint. */
 export const uint64: Field<bigint> = { read: (r) => r.uint64(), write: (w, v) => w.uint64(v) }
 /** Arbitrary bytes with a length; read as a view. */
 export const string: Field<Uint8Array> = { read: (r) => r.string(), write: (w, v) => w.string(v) }

@@ -7,6 +7,7 @@ import { NAME_LIST_BYTES_MAX, NAME_LIST_NAMES_MAX } from '../limits.ts'
 
 const utf8 = new TextDecoder('utf-8', { fatal: false })
 
+/** Reads the field types of RFC 4251 §5; every method throws SshError `SSH_PROTOCOL` past the end. */
 export class Reader {
   readonly #bytes: Uint8Array
   #at: number

@@ -4,6 +4,7 @@
  */
 const utf8 = new TextEncoder()
 
+/** Writes the field types of RFC 4251 §5 one after the other. */
 export class Writer {
   #bytes: Uint8Array
   #length = 0

@@ -6,7 +6,8 @@ import { defaultCrypto } from '../../src/crypto/native.ts'
 import type { CryptoProvider } from '../../src/crypto/provider.ts'
 import { generateKey, type PrivateKey } from '../../src/keys/private-key.ts'
 import type { AuthVerdict, Event, Question } from '../../src/machine/event.ts'
-import { Machine, type MachineOptions } from '../../src/machine/machine.ts'
+import { Machine } from '../../src/machine/machine.ts'
+import type { MachineOptions } from '../../src/machine/options.ts'
 import { type Random, seededRandom } from './random.ts'
 
 export interface LinkOptions {
