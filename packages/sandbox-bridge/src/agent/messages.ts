@@ -50,6 +50,18 @@ export interface Ready {
   readonly agent_version?: string | undefined
   /** Extension: names of `Feature`; absent on microsandbox's agent. */
   readonly features?: readonly string[] | undefined
+  /**
+   * Extension: the user the guest itself runs as, and his home as it sees it. One that is not root
+   * can run programs as nobody else.
+   */
+  readonly user?: ReadyUser | undefined
+}
+
+/** The guest's own user. */
+export interface ReadyUser {
+  readonly uid: number
+  readonly gid: number
+  readonly home: string
 }
 
 export interface InitResolved {
@@ -394,6 +406,7 @@ export const messages: { readonly [T in MessageType]: MessageSpec<Payloads[T]> }
       ready_time_ns: wideU64,
       agent_version: omitted(text),
       features: omitted(list(text)),
+      user: omitted(struct<ReadyUser>({ uid: u32, gid: u32, home: text })),
     }),
   ),
   'core.shutdown': spec('host', SHUTDOWN, 1, { toCbor: () => null, fromCbor: () => null }),
