@@ -58,14 +58,13 @@ class GuestFileSystem implements SftpFileSystem {
   readonly #guest: GuestConnection
   readonly #agent: AgentClient
   readonly #user: GuestUser
-  /** Owner of what is made, where that is not the agent's own user. */
-  readonly #owner: { readonly uid: number; readonly gid: number } | undefined
+  readonly #owner: GuestUser['owner']
 
   constructor(guest: GuestConnection, agent: AgentClient, user: GuestUser) {
     this.#guest = guest
     this.#agent = agent
     this.#user = user
-    this.#owner = user.ids === undefined || user.ids.uid === 0 ? undefined : user.ids
+    this.#owner = user.owner
   }
 
   /** The path from the root; relative ones start in the user's home. @throws SftpError */

@@ -1,6 +1,7 @@
 /** Who a login is inside: the guest's own user table decides. */
 import { type AgentClient, READ_BYTES_MAX } from './agent/client.ts'
 import { AgentError } from './agent/error.ts'
+import type { ReadyUser } from './agent/messages.ts'
 import type { SessionSettings } from './settings.ts'
 
 /** The login names nobody in the guest. */
@@ -10,12 +11,12 @@ export class GuestUserError extends Error {
 
 /** A user of the guest, as sessions need him. */
 export interface GuestUser {
-  /** The login as given; what the agent is told. */
-  readonly login: string
+  /** What the agent is told; undefined for its own user. */
+  readonly agentUser: string | undefined
   /** Name for USER and LOGNAME. */
   readonly name: string
-  /** Undefined towards agents without files, where the table cannot be read. */
-  readonly ids: { readonly uid: number; readonly gid: number } | undefined
+  /** Owner of what he makes; undefined if that is the agent's own user anyway. */
+  readonly owner: { readonly uid: number; readonly gid: number } | undefined
   /** HOME; undefined leaves it to the agent. */
   readonly home: string | undefined
   /** Absolute path of the shell to use. */
@@ -52,23 +53,28 @@ export async function resolveUser(
   const [userPart = '', groupPart] = splitLogin(login)
   if (agent.generation < 2) {
     const shell = settings.shell ?? DEFAULT_SHELL
-    const { workdir } = settings
     const name = userPart
-    return { login, name, ids: undefined, home: undefined, shell, directory: workdir }
+    const directory = settings.workdir
+    return { agentUser: login, name, owner: undefined, home: undefined, shell, directory }
   }
-  const entry = findUser(parsePasswd(await readTable(agent, '/etc/passwd')), userPart)
+  const users = parsePasswd(await readTable(agent, '/etc/passwd'))
+  const own = agent.ready.user
+  const isBound = own !== undefined && own.uid !== 0
+  const entry = isBound ? boundUser(users, own, userPart) : findUser(users, userPart)
   const gid = groupPart === undefined ? entry.gid : await findGroup(agent, groupPart)
+  // What the guest says of its own home outranks the table, which may describe another world.
+  const home = own?.uid === entry.uid ? own.home : entry.home
   const wanted = settings.shell ?? (NO_SHELL.test(entry.shell) ? DEFAULT_SHELL : entry.shell)
-  const start = settings.workdir ?? entry.home
+  const start = settings.workdir ?? home
   const [hasShell, hasStart] = await Promise.all([
     wanted === DEFAULT_SHELL || settings.shell !== undefined || exists(agent, wanted, 'file'),
     exists(agent, start, 'dir'),
   ])
   return {
-    login,
+    agentUser: isBound ? undefined : login,
     name: entry.name,
-    ids: { uid: entry.uid, gid },
-    home: entry.home,
+    owner: isBound || entry.uid === 0 ? undefined : { uid: entry.uid, gid },
+    home,
     shell: hasShell ? wanted : DEFAULT_SHELL,
     directory: hasStart ? start : '/',
   }
@@ -148,6 +154,18 @@ function findUser(users: readonly PasswdEntry[], wanted: string): PasswdEntry {
   const uid = Number(wanted)
   const numbered = users.find((user) => user.uid === uid)
   return numbered ?? { name: wanted, uid, gid: 0, home: '/', shell: DEFAULT_SHELL }
+}
+
+/** In a guest that is not root: its own user, under the name of root too, and nobody else. */
+function boundUser(users: readonly PasswdEntry[], own: ReadyUser, wanted: string): PasswdEntry {
+  const { uid, gid, home } = own
+  const known = users.find((user) => user.uid === uid)
+  const names = ['root', '0', String(uid), ...(known === undefined ? [] : [known.name])]
+  if (!names.includes(wanted)) {
+    const name = known?.name ?? String(uid)
+    throw new GuestUserError(`no user ${quoted(wanted)} in the sandbox, which is all ${name}'s`)
+  }
+  return known ?? { name: String(uid), uid, gid, home, shell: DEFAULT_SHELL }
 }
 
 async function findGroup(agent: AgentClient, wanted: string): Promise<number> {

@@ -67,7 +67,7 @@ async function start(
       ...line,
       env: sessionEnvironment(user, guest.settings, session, peer),
       cwd: user.directory,
-      user: user.login,
+      user: user.agentUser,
       pty: session.pty,
     },
     { signal: session.signal },
