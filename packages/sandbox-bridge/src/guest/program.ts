@@ -1,0 +1,122 @@
+/**
+ * The guest program, bundled to one file: runs inside a sandbox and does there what its clients
+ * ask for.
+ *
+ *     msb-guest --stdio                     one client, on stdin and stdout
+ *     msb-guest --relay /path/agent.sock    any clients of a Unix socket that it makes
+ *     msb-guest --relay-fd 3                the same on a listening socket that it inherits
+ *
+ * Options: `--cwd DIR` and `--user USER[:GROUP]` for programs that ask for none, `--path-prefix DIR`
+ * in front of every PATH, `--exit-with-stdin` to end a relay when stdin ends. With `--stdio` it
+ * always ends with its stdin. On every carrier the guest speaks first, as microsandbox's relay
+ * does: the id range, then `core.ready`; so a client need not know what it is connected to.
+ *
+ * Needs Node and nothing else for programs on pipes, files and TCP. For terminals it needs
+ * `pty.node` of node-pty, at the path in MSB_GUEST_PTY, beside this file, or in a `node_modules`
+ * that Node finds from it; and `setsid` and `stty` in the guest. Its end is the end of everything
+ * it started.
+ */
+import { parseArgs } from 'node:util'
+import { nodeStreams } from '@sandbox-ssh/protocol'
+import { type GuestAgent, guestAgent } from './agent.ts'
+import { listenRelay } from './relay.ts'
+
+const USAGE = 'usage: msb-guest --stdio | --relay PATH | --relay-fd FD [--cwd DIR] [--user USER]'
+/** For programs to end by themselves after `core.shutdown`. */
+const SHUTDOWN_MS = 1500
+
+interface Settings {
+  readonly stdio: boolean
+  readonly relay: string | undefined
+  readonly relayFd: number | undefined
+  readonly exitWithStdin: boolean
+  readonly cwd: string | undefined
+  readonly user: string | undefined
+  readonly pathPrefix: string | undefined
+}
+
+async function main(): Promise<void> {
+  const settings = readSettings(process.argv.slice(2))
+  if (typeof settings === 'string') {
+    process.stderr.write(`error: ${settings}\n${USAGE}\n`)
+    process.exitCode = 2
+    return
+  }
+  // What programs and files get, whatever the guest was started with.
+  process.umask(0o022)
+  const guest = guestAgent({
+    env: programEnvironment(),
+    cwd: settings.cwd,
+    user: settings.user,
+    pathPrefix: settings.pathPrefix,
+    onShutdown: () => setTimeout(() => end(guest), SHUTDOWN_MS),
+  })
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    process.on(signal, () => end(guest))
+  }
+  // A reader of our errors that went away must not end the sandbox.
+  process.stderr.on('error', () => {})
+  if (settings.stdio) {
+    await guest.serve(nodeStreams(process.stdin, process.stdout))
+    end(guest)
+  }
+  const where = settings.relay === undefined ? undefined : { path: settings.relay }
+  await listenRelay(guest, where ?? { fd: settings.relayFd ?? -1 })
+  if (settings.exitWithStdin) {
+    process.stdin.on('end', () => end(guest)).on('error', () => end(guest))
+    process.stdin.resume()
+  }
+}
+
+function readSettings(args: readonly string[]): Settings | string {
+  let values: Record<string, string | boolean | undefined>
+  try {
+    values = parseArgs({
+      args: [...args],
+      options: {
+        stdio: { type: 'boolean' },
+        relay: { type: 'string' },
+        'relay-fd': { type: 'string' },
+        'exit-with-stdin': { type: 'boolean' },
+        cwd: { type: 'string' },
+        user: { type: 'string' },
+        'path-prefix': { type: 'string' },
+      },
+    }).values
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+  const word = (name: string): string | undefined => {
+    const value = values[name]
+    return typeof value === 'string' ? value : undefined
+  }
+  const fd = word('relay-fd')
+  if (fd !== undefined && !/^\d{1,4}$/.test(fd)) return `not a file descriptor: ${fd}`
+  const carriers = [values['stdio'] === true, word('relay') !== undefined, fd !== undefined]
+  if (carriers.filter(Boolean).length !== 1) return 'choose one carrier'
+  return {
+    stdio: values['stdio'] === true,
+    relay: word('relay'),
+    relayFd: fd === undefined ? undefined : Number(fd),
+    exitWithStdin: values['exit-with-stdin'] === true,
+    cwd: word('cwd'),
+    user: word('user'),
+    pathPrefix: word('path-prefix'),
+  }
+}
+
+/** Our own environment without what was meant for us. */
+function programEnvironment(): Record<string, string | undefined> {
+  const isOurs = (name: string) => name.startsWith('MSB_GUEST_')
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isOurs(name)))
+}
+
+function end(guest: GuestAgent): never {
+  guest.close()
+  process.exit(0)
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`)
+  process.exit(1)
+})
