@@ -1,0 +1,92 @@
+/** `msb ssh NAME [-- WORD…]`: a shell or a command, joined to this terminal or these pipes. */
+import type { RemoteProcess } from '@sandbox-ssh/protocol'
+import {
+  attach,
+  DEFAULT_DETACH_KEYS,
+  exitStatus,
+  parseDetachKeys,
+  type SshClient,
+  sandbox,
+  terminalName,
+  terminalSize,
+} from '@sandbox-ssh/sandbox-bridge'
+import type { ConnectCommand } from '../args.ts'
+import type { CommandContext } from '../context.ts'
+import { type HandledSignal, handleSignals, signalExitCode } from '../signals.ts'
+import { reenterRawModeOnContinue } from '../terminal.ts'
+import { commandLine } from '../words.ts'
+
+/** Time for a connection to end by itself after the session. */
+const CLOSE_MS = 2000
+
+/** Runs the session and returns the exit code. */
+export async function connect(command: ConnectCommand, context: CommandContext): Promise<number> {
+  const { stdin, stdout } = process
+  const tty = command.tty ?? (command.words.length === 0 && stdin.isTTY === true)
+  const raw = tty && stdin.isTTY === true
+  const detachKeys = parseDetachKeys(command.detachKeys ?? DEFAULT_DETACH_KEYS)
+  const home = context.home()
+  const box = sandbox(command.sandbox, {
+    home,
+    onWarning: (message) => context.output.warn(message),
+    ...(command.cwd === undefined ? {} : { workdir: command.cwd }),
+  })
+  const client = await box.ssh().openClient({
+    user: command.user,
+    inactivityTimeoutSecs:
+      command.inactivityMs === undefined
+        ? home.config.inactivityTimeoutSecs
+        : Math.ceil(command.inactivityMs / 1000),
+  })
+  try {
+    const term = command.term ?? terminalName(process.env['TERM'])
+    const options = {
+      env: command.env,
+      ...(tty ? { pty: { term, ...terminalSize(stdout) } } : {}),
+    }
+    const program =
+      command.words.length === 0
+        ? await client.connection.shell(options)
+        : await client.connection.exec(commandLine(command.words), options)
+    return await join(program, raw ? detachKeys : undefined)
+  } finally {
+    await closeSoon(client)
+  }
+}
+
+/** With `detachKeys` stdin is a terminal, in raw mode meanwhile. */
+async function join(program: RemoteProcess, detachKeys: Uint8Array | undefined): Promise<number> {
+  const raw = detachKeys !== undefined
+  let killedBy: HandledSignal | undefined
+  const stop = [
+    handleSignals(['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'], (signal) => {
+      // A terminal in raw mode sends keys, not signals: this one was meant for this process. One
+      // that is not passes Ctrl-C on, and believes the second one.
+      const again = killedBy !== undefined
+      killedBy = signal
+      if (raw || again) program.close(new Error(`ended by ${signal}`))
+      else program.kill(signal.slice('SIG'.length))
+    }),
+    ...(raw ? [reenterRawModeOnContinue()] : []),
+  ]
+  try {
+    const end = await attach(program, process, raw ? { raw, detachKeys } : {})
+    if (end.type === 'exited') return exitStatus(end.status)
+    return end.type === 'detached' ? 0 : signalExitCode('SIGPIPE')
+  } catch (error) {
+    if (killedBy !== undefined) return signalExitCode(killedBy)
+    throw error
+  } finally {
+    for (const undo of stop) undo()
+  }
+}
+
+/** Says goodbye, but does not let a sandbox that hangs keep the user waiting. */
+async function closeSoon(client: SshClient): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const limit = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, CLOSE_MS)
+  })
+  await Promise.race([client.close().catch(() => undefined), limit])
+  clearTimeout(timer)
+}

@@ -1,0 +1,55 @@
+/** The `msb` command. */
+import { openHome } from '@sandbox-ssh/sandbox-bridge'
+import { type CliCommand, parseArguments } from './args.ts'
+import { authorize } from './commands/authorize.ts'
+import { connect } from './commands/connect.ts'
+import { serve } from './commands/serve.ts'
+import type { CommandContext } from './context.ts'
+import { EXIT_LOCAL_ERROR, EXIT_USAGE, exitCodeOf, explain } from './failure.ts'
+import { Output, wantsColor } from './output.ts'
+import { restoreTerminalOnExit } from './terminal.ts'
+import { VERSION } from './version.ts'
+
+async function main(): Promise<number> {
+  const { env, stderr } = process
+  const { command, logLevel } = parseArguments(process.argv.slice(2), { version: VERSION, env })
+  const output = new Output((text) => stderr.write(text), wantsColor(stderr, env), logLevel)
+  // Errors nobody foresaw are still one line, and the terminal is put right on the way out.
+  const unforeseen = (error: unknown): void => {
+    output.error(`unexpected: ${explain(error)}`)
+    if (logLevel === 'trace' && error instanceof Error) stderr.write(`${error.stack}\n`)
+    process.exit(EXIT_LOCAL_ERROR)
+  }
+  process.on('uncaughtException', unforeseen)
+  process.on('unhandledRejection', unforeseen)
+  try {
+    return await run(command, { output, logLevel, home: () => openHome() })
+  } catch (error) {
+    output.error(explain(error))
+    return exitCodeOf(error)
+  }
+}
+
+async function run(command: CliCommand, context: CommandContext): Promise<number> {
+  switch (command.type) {
+    case 'print':
+      process.stdout.write(command.text)
+      return 0
+    case 'usage':
+      process.stderr.write(command.text)
+      return EXIT_USAGE
+    case 'connect':
+      return connect(command, context)
+    case 'serve':
+      return serve(command, context)
+    case 'authorize':
+      return authorize(command, context)
+  }
+}
+
+restoreTerminalOnExit()
+// A reader that goes away (`| head`) is noticed where it is written to, not here.
+process.stdout.on('error', () => undefined)
+process.stderr.on('error', () => undefined)
+// Everything was written and awaited; what may still be open, such as stdin, is of no interest.
+process.exit(await main())

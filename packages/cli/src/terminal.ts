@@ -1,0 +1,31 @@
+/** The local terminal must be usable again whatever way this program ends. */
+
+/**
+ * Leaves raw mode when the process exits, also by `process.exit` and after an uncaught error. What
+ * joins the terminal restores it itself; this is the net below.
+ */
+export function restoreTerminalOnExit(): void {
+  process.once('exit', () => {
+    const { stdin } = process
+    try {
+      if (stdin.isTTY && stdin.isRaw) stdin.setRawMode(false)
+    } catch {
+      // The terminal is gone, as after its window was closed.
+    }
+  })
+}
+
+/** A stopped raw-mode session finds the terminal as the shell left it; this puts it right. */
+export function reenterRawModeOnContinue(): () => void {
+  const again = (): void => {
+    const { stdin } = process
+    if (!stdin.isTTY || !stdin.isRaw) return
+    // Node remembers the mode it set and would do nothing.
+    stdin.setRawMode(false)
+    stdin.setRawMode(true)
+  }
+  process.on('SIGCONT', again)
+  return () => {
+    process.off('SIGCONT', again)
+  }
+}
