@@ -1,0 +1,20 @@
+// uvu has no time limits: a promise that must settle is told how long it may take.
+
+/** `promise`, or a rejection naming `what` once `ms` have passed. */
+export function within<T>(ms: number, promise: Promise<T>, what = 'this'): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`${what} took longer than ${ms} ms`)), ms)
+    promise.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}
+
+/** The reason for which `promise` rejects; an error if it does not. */
+export async function rejection(promise: Promise<unknown>): Promise<unknown> {
+  let value: unknown
+  try {
+    value = await promise
+  } catch (error) {
+    return error
+  }
+  throw new Error(`expected a rejection, got ${String(value)}`)
+}
