@@ -36,6 +36,7 @@ export interface Result {
   readonly name: string
   readonly target: string
   readonly passed: boolean
+  readonly ms: number
 }
 
 /** What sshd accepts beyond its defaults, because the cases use it. */
@@ -61,12 +62,14 @@ export function againstServers(area: string, cases: readonly Case[]): void {
     for (const { name, run, only, limitMs } of cases) {
       if (only !== undefined && only !== target) continue
       test(name, async () => {
-        const result = { area, name, target, passed: false }
+        const result = { area, name, target, passed: false, ms: 0 }
+        const started = performance.now()
         results.push(result)
         starting ??= start[target]()
         const server = await starting
         await within(limitMs ?? 60_000, run({ server, openssh: new OpenSsh(server) }))
-        results[results.indexOf(result)] = { ...result, passed: true }
+        const ms = Math.round(performance.now() - started)
+        results[results.indexOf(result)] = { ...result, passed: true, ms }
       })
     }
     test.run()

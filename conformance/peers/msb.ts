@@ -5,12 +5,14 @@ import { join } from 'node:path'
 import { msbPath } from '../../scripts/programs.ts'
 import { type Daemon, startDaemon } from './daemon.ts'
 import { temporaryFolder } from './folder.ts'
-import { type Endpoint, generateKeyFile } from './openssh.ts'
+import { type Endpoint, generateKeyFile, scanHostKey } from './openssh.ts'
 import { output } from './run.ts'
 
 /** A served sandbox. */
 export interface Msb extends Endpoint {
   readonly daemon: Daemon
+  /** The public host key, as one line `ssh-ed25519 AAAA…`. */
+  readonly hostKey: string
   /** `MSB_HOME` of this server. */
   readonly home: string
   /** The sandbox's name as given to `msb ssh`. */
@@ -34,5 +36,6 @@ export async function startMsb(): Promise<Msb> {
   const serve = command(['ssh', 'serve', sandbox, '--host', '127.0.0.1', '--port', '0'])
   const { daemon, match } = await startDaemon(serve, /SSH listening\s+127\.0\.0\.1:(\d+)/, env)
   const port = Number(match[1])
-  return { host: '127.0.0.1', port, username: 'root', identity, daemon, home, sandbox, command }
+  const endpoint = { host: '127.0.0.1', port, username: 'root', identity }
+  return { ...endpoint, hostKey: await scanHostKey(port), daemon, home, sandbox, command }
 }

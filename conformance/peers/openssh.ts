@@ -30,6 +30,14 @@ export async function generateKeyFile(path: string): Promise<string> {
   return path
 }
 
+/** The Ed25519 host key of whatever serves SSH on a loopback port, as `ssh-ed25519 AAAA…`. */
+export async function scanHostKey(port: number): Promise<string> {
+  const { stdout } = await run(['ssh-keyscan', '-t', 'ed25519', '-p', `${port}`, '127.0.0.1'])
+  const key = /ssh-ed25519 \S+/.exec(stdout.toString())?.[0]
+  if (key === undefined) throw new Error(`no host key on port ${port}`)
+  return key
+}
+
 /** A loopback port that was free a moment ago. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -72,6 +80,8 @@ export async function startSshd(configuration: readonly string[] = []): Promise<
       'MaxStartups 200',
       'MaxSessions 100',
       'Subsystem sftp internal-sftp',
+      // Keeps bash from reading this machine's ~/.bashrc for every command, whatever may be in it.
+      'SetEnv SHLVL=1',
       ...configuration,
     ]
     writeFileSync(configPath, `${lines.join('\n')}\n`)
