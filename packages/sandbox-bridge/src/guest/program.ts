@@ -7,8 +7,8 @@
  *     msb-guest --relay-fd 3                the same on a listening socket that it inherits
  *
  * Options: `--cwd DIR` and `--user USER[:GROUP]` for programs that ask for none, `--path-prefix DIR`
- * in front of every PATH, `--exit-with-stdin` to end a relay when stdin ends. With `--stdio` it
- * always ends with its stdin. On every carrier the guest speaks first, as microsandbox's relay
+ * in front of every PATH, `--exit-with-stdin` to end a relay when stdin ends, `--exit-when-idle` to
+ * end it when its last client has left, or none comes. With `--stdio` it always ends with its stdin. On every carrier the guest speaks first, as microsandbox's relay
  * does: the id range, then `core.ready`; so a client need not know what it is connected to.
  *
  * Needs Node and nothing else for programs on pipes, files and TCP. For terminals it needs
@@ -24,12 +24,17 @@ import { listenRelay } from './relay.ts'
 const USAGE = 'usage: msb-guest --stdio | --relay PATH | --relay-fd FD [--cwd DIR] [--user USER]'
 /** For programs to end by themselves after `core.shutdown`. */
 const SHUTDOWN_MS = 1500
+/** `--exit-when-idle`: for a first client to come. */
+const FIRST_CLIENT_MS = 15_000
+/** `--exit-when-idle`: for a next client to come, so that a quick succession meets one guest. */
+const NEXT_CLIENT_MS = 250
 
 interface Settings {
   readonly stdio: boolean
   readonly relay: string | undefined
   readonly relayFd: number | undefined
   readonly exitWithStdin: boolean
+  readonly exitWhenIdle: boolean
   readonly cwd: string | undefined
   readonly user: string | undefined
   readonly pathPrefix: string | undefined
@@ -61,7 +66,12 @@ async function main(): Promise<void> {
     end(guest)
   }
   const where = settings.relay === undefined ? undefined : { path: settings.relay }
-  await listenRelay(guest, where ?? { fd: settings.relayFd ?? -1 })
+  const idle = (ms: number): void => {
+    setTimeout(() => guest.clientCount === 0 && end(guest), ms)
+  }
+  const onLeft = settings.exitWhenIdle ? () => idle(NEXT_CLIENT_MS) : undefined
+  await listenRelay(guest, where ?? { fd: settings.relayFd ?? -1 }, onLeft)
+  if (settings.exitWhenIdle) idle(FIRST_CLIENT_MS)
   if (settings.exitWithStdin) {
     process.stdin.on('end', () => end(guest)).on('error', () => end(guest))
     process.stdin.resume()
@@ -78,6 +88,7 @@ function readSettings(args: readonly string[]): Settings | string {
         relay: { type: 'string' },
         'relay-fd': { type: 'string' },
         'exit-with-stdin': { type: 'boolean' },
+        'exit-when-idle': { type: 'boolean' },
         cwd: { type: 'string' },
         user: { type: 'string' },
         'path-prefix': { type: 'string' },
@@ -99,6 +110,7 @@ function readSettings(args: readonly string[]): Settings | string {
     relay: word('relay'),
     relayFd: fd === undefined ? undefined : Number(fd),
     exitWithStdin: values['exit-with-stdin'] === true,
+    exitWhenIdle: values['exit-when-idle'] === true,
     cwd: word('cwd'),
     user: word('user'),
     pathPrefix: word('path-prefix'),

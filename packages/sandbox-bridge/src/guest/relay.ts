@@ -13,14 +13,15 @@ export interface Relay {
 /**
  * Listens on a path (made for the owner alone), or on a socket that was inherited already
  * listening, and serves every connection. Like microsandbox's relay it takes 128 clients; the next
- * one is accepted and closed.
+ * one is accepted and closed. `onLeft` is called whenever one has left.
  */
 export async function listenRelay(
   guest: GuestAgent,
   where: { readonly path: string } | { readonly fd: number },
+  onLeft: () => void = () => {},
 ): Promise<Relay> {
   const server = createServer({ allowHalfOpen: true }, (socket: Socket) => {
-    void guest.serve(nodeSocket(socket))
+    void guest.serve(nodeSocket(socket)).then(onLeft)
   })
   await listening(server, where)
   // A connection that could not be accepted is its client's trouble, not the relay's.
