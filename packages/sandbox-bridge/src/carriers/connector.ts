@@ -56,13 +56,13 @@ export function openConnector(target: SandboxTarget, options: ConnectorOptions):
         label,
         hostKeyPath: localLayout(home, target.name, target.network).hostKeyPath,
         dial: async (dialOptions) => {
-          const { transport, warning } = await dialLocal(
+          const { transport, state } = await dialLocal(
             home,
             target.name,
             target.network,
             dialOptions,
           )
-          if (warning !== undefined && !warned) options.onWarning?.(warning)
+          if (state.warning !== undefined && !warned) options.onWarning?.(state.warning)
           warned = true
           return transport
         },

@@ -60,7 +60,8 @@ export function spawnCarrier(
   }
 }
 
-function keepTail(stream: Readable): () => string {
+/** Reads a stream to its end, keeping its last bytes, as text. */
+export function keepTail(stream: Readable): () => string {
   let tail = Buffer.alloc(0)
   stream.on('data', (chunk: Buffer) => {
     tail = Buffer.concat([tail, chunk]).subarray(-STDERR_TAIL_BYTES)

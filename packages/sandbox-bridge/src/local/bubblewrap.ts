@@ -76,7 +76,7 @@ export function guestCommand(isolation: Isolation, options: GuestCommandOptions)
   const common = { isolation, env: { PATH: hostPath() }, cwd: undefined }
   if (isolation === 'namespaces') {
     const ownerUid = options.uid === 0 ? 0 : undefined
-    return { ...common, ...inner(options, bindings), ownerUid }
+    return { ...common, ...bubblewrap(options, bindings), ownerUid }
   }
   const ownerUid = ownerUidOf(options.layout)
   return { ...common, ...asSeparateUser(options, bindings, ownerUid), ownerUid }
@@ -106,7 +106,7 @@ function bindingsOf({ layout, programs, etcFiles }: GuestCommandOptions): readon
     { source: layout.tmpPath, target: '/var/tmp', writable: true },
     readOnly(programs.guest, `${PRIVATE}/guest.mjs`),
     ...etcFiles.map((name) => readOnly(join(layout.etcPath, name), `/etc/${name}`)),
-    ...programs.packages.map(({ name, path }) => readOnly(path, `${PRIVATE}/node_modules/${name}`)),
+    ...(programs.pty === undefined ? [] : [readOnly(programs.pty, `${PRIVATE}/pty.node`)]),
   ]
   if (!isInside(programs.node, '/usr')) {
     const { path, program } = runtimeFiles(programs.node)
@@ -115,7 +115,7 @@ function bindingsOf({ layout, programs, etcFiles }: GuestCommandOptions): readon
   return bindings
 }
 
-function inner(
+function bubblewrap(
   { layout, programs, guestArguments }: GuestCommandOptions,
   bindings: readonly Binding[],
 ): { command: string; args: readonly string[] } {
@@ -125,7 +125,7 @@ function inner(
     ...(layout.network === 'host' ? [] : ['--unshare-net']),
     ...['--uid', '0', '--gid', '0', '--hostname', sandboxHostname(layout.name)],
     ...['--cap-drop', 'ALL', ...CAPABILITIES.flatMap((name) => ['--cap-add', `CAP_${name}`])],
-    ...['--die-with-parent', '--new-session', '--clearenv'],
+    '--clearenv',
     ...Object.entries(environment('/root')).flatMap(([name, value]) => ['--setenv', name, value]),
     ...systemArguments(),
     ...['--proc', '/proc', '--dev', '/dev'],
@@ -155,11 +155,11 @@ function asSeparateUser(
   ownerUid: number,
 ): { command: string; args: readonly string[] } {
   const staged = bindings.map((binding, index) => ({ ...binding, source: `/tmp/${index}` }))
-  const { command, args } = inner(options, staged)
+  const { command, args } = bubblewrap(options, staged)
   return {
     command: 'bwrap',
     args: [
-      ...['--dev-bind', '/', '/', '--tmpfs', '/tmp', '--die-with-parent'],
+      ...['--dev-bind', '/', '/', '--tmpfs', '/tmp'],
       ...bindings.flatMap(({ source, writable }, index) => [
         writable ? '--bind' : '--ro-bind',
         source,
@@ -168,6 +168,8 @@ function asSeparateUser(
       ...['--chdir', '/', '--', 'setpriv', '--reuid', String(ownerUid), '--regid'],
       ...[String(ownerUid), '--clear-groups', '--inh-caps=-all', '--bounding-set=-all', '--'],
       command,
+      // The outer one ends with its last process; the inner one must not outlive it.
+      '--die-with-parent',
       ...args,
     ],
   }
@@ -183,6 +185,7 @@ function unisolated(options: GuestCommandOptions): GuestCommand {
       ...environment(layout.homePath),
       PATH: `${hostPath()}:${dirname(programs.node)}`,
       TMPDIR: layout.tmpPath,
+      ...(programs.pty === undefined ? {} : { MSB_GUEST_PTY: programs.pty }),
     },
     cwd: layout.homePath,
     ownerUid: uid === 0 ? 0 : undefined,

@@ -10,25 +10,18 @@ import { SandboxError } from '../home/errors.ts'
 export interface LocalPrograms {
   /** The guest program, one file. */
   readonly guest: string
-  /** The program that runs the guest and serves its relay, one file. */
-  readonly host: string
   /** The JavaScript runtime. */
   readonly node: string
-  /** Packages the guest loads at run time, which hold native code: name and directory. */
-  readonly packages: readonly { readonly name: string; readonly path: string }[]
+  /** `pty.node` of node-pty, native code; without it the sandbox has no terminals. */
+  readonly pty: string | undefined
 }
 
 /**
- * Finds them: beside the running bundle, or in `dist/` of this package.
+ * Finds them: the guest beside the running bundle, or in `dist/` of this package.
  * @throws SandboxError `SANDBOX_START_FAILED` naming what is missing
  */
 export function findPrograms(): LocalPrograms {
-  return {
-    guest: findProgram('msb-guest.mjs'),
-    host: findProgram('msb-local.mjs'),
-    node: realpathSync(process.execPath),
-    packages: findPackages(),
-  }
+  return { guest: findGuest(), node: realpathSync(process.execPath), pty: findPty() }
 }
 
 /**
@@ -60,35 +53,25 @@ function realHome(): string {
   }
 }
 
-function findProgram(name: string): string {
+function findGuest(): string {
   const candidates = ['./', '../', '../../dist/'].map((base) =>
-    fileURLToPath(new URL(base + name, import.meta.url)),
+    fileURLToPath(new URL(`${base}msb-guest.mjs`, import.meta.url)),
   )
   const found = candidates.find((path) => existsSync(path))
   if (found !== undefined) return realpathSync(found)
   throw new SandboxError(
     'SANDBOX_START_FAILED',
-    `the embedded sandbox is not installed: ${name} is missing (build it with: npm run build)`,
+    'the embedded sandbox is not installed: msb-guest.mjs is missing (build it with: npm run build)',
   )
 }
 
-/**
- * `@lydell/node-pty` and its package for this platform. Without them there are no terminals in
- * the sandbox; everything else works.
- */
-function findPackages(): readonly { name: string; path: string }[] {
+function findPty(): string | undefined {
+  const native = `@lydell/node-pty-${process.platform}-${process.arch}/pty.node`
   const require = createRequire(import.meta.url)
-  const found: { name: string; path: string }[] = []
-  let from = require
-  for (const name of ['@lydell/node-pty', `@lydell/node-pty-${process.platform}-${process.arch}`]) {
-    try {
-      const manifest = realpathSync(from.resolve(`${name}/package.json`))
-      found.push({ name, path: dirname(manifest) })
-      // The platform's package is a dependency of the other, not of ours.
-      from = createRequire(manifest)
-    } catch {
-      return found
-    }
+  try {
+    // The platform's package is a dependency of node-pty, not of ours.
+    return realpathSync(createRequire(require.resolve('@lydell/node-pty')).resolve(native))
+  } catch {
+    return undefined
   }
-  return found
 }

@@ -1,49 +1,34 @@
-/** What the host process of an embedded sandbox tells its starter and those who join later. */
+/** What an embedded sandbox's starter leaves for those who join it later: `state.json`. */
+import { readBoundedFile, replaceFile } from '../home/files.ts'
 import type { Isolation } from './bubblewrap.ts'
+import type { LocalLayout } from './layout.ts'
 
-/** The one line a host process writes to its stdout. */
-export type HostReport =
-  /** The sandbox runs and its socket is open. */
-  | { readonly type: 'ready' }
-  /** Another process has the lock. */
-  | { readonly type: 'busy' }
-  | { readonly type: 'failed'; readonly message: string }
-
-/** Facts about a running sandbox, in its `state.json`. */
+/** Facts about a running sandbox. */
 export interface LocalState {
   readonly isolation: Isolation
-  /** One sentence if it is not isolated, and why. */
+  /** One sentence if it is less isolated than it could be, and why. */
   readonly warning: string | undefined
 }
 
-/** Reads a report; anything else is a failure. */
-export function parseReport(text: string): HostReport {
-  const fields = parseObject(text)
-  const type = fields.get('type')
-  if (type === 'ready' || type === 'busy') return { type }
-  const message = fields.get('message')
-  return {
-    type: 'failed',
-    message: typeof message === 'string' ? message : 'the host process ended without a word',
-  }
+const STATE_BYTES_MAX = 64 * 1024
+
+/** Writes it. @throws the system's error */
+export function writeState(layout: LocalLayout, state: LocalState): void {
+  replaceFile(layout.statePath, `${JSON.stringify(state)}\n`, 0o600)
 }
 
-/** Reads a state; throws on anything else. */
-export function parseState(text: string): LocalState {
-  const fields = parseObject(text)
-  const isolation = fields.get('isolation')
-  const warning = fields.get('warning')
-  if (isolation !== 'separate-user' && isolation !== 'namespaces' && isolation !== 'none') {
-    throw new TypeError('not a state file')
-  }
-  return { isolation, warning: typeof warning === 'string' ? warning : undefined }
-}
-
-function parseObject(text: string): Map<string, unknown> {
+/** Reads it; what cannot be read counts as no isolation, never as some. */
+export function readState(layout: LocalLayout): LocalState {
   try {
-    const value: unknown = JSON.parse(text)
-    return new Map(typeof value === 'object' && value !== null ? Object.entries(value) : [])
+    const value: unknown = JSON.parse(readBoundedFile(layout.statePath, STATE_BYTES_MAX).text)
+    const fields = new Map(Object.entries(value ?? {}))
+    const isolation = fields.get('isolation')
+    const warning = fields.get('warning')
+    if (isolation === 'separate-user' || isolation === 'namespaces' || isolation === 'none') {
+      return { isolation, warning: typeof warning === 'string' ? warning : undefined }
+    }
   } catch {
-    return new Map()
+    // Gone with the sandbox, or never written.
   }
+  return { isolation: 'none', warning: `it is not known whether ${layout.name} is isolated` }
 }

@@ -85,6 +85,8 @@ export function systemArguments(): readonly string[] {
       if (stats.isSymbolicLink()) return ['--symlink', readlinkSync(path), path]
       return ['--ro-bind', path, path]
     }),
+    // bwrap makes parents of a mount at 0700.
+    ...['--dir', '/etc', '--dir', '/etc/ssl', '--dir', '/etc/default'],
     ...ETC_PATHS.flatMap((name) => etcArguments(join('/etc', name))),
     ...EMPTY_DIRECTORIES.flatMap((path) => ['--dir', path]),
   ]
