@@ -9,12 +9,18 @@ import {
   chacha20Poly1305,
 } from './ciphers.ts'
 import {
+  mlkem768nistp256Sha256,
+  mlkem768x25519Sha256,
+  mlkem1024nistp384Sha384,
+  sntrup761x25519Sha512,
+  sntrup761x25519Sha512OpenSsh,
+} from './hybrid.ts'
+import {
   curve25519Sha256,
   curve25519Sha256Libssh,
   ecdhNistp256,
   ecdhNistp384,
   ecdhNistp521,
-  mlkem768x25519Sha256,
 } from './kex.ts'
 import { hmacSha256, hmacSha256Etm, hmacSha512, hmacSha512Etm } from './macs.ts'
 import { ecdsaNistp256, ecdsaNistp384, ecdsaNistp521, sshEd25519 } from './signatures.ts'
@@ -37,6 +43,10 @@ export function modern(crypto: CryptoProvider): Algorithms {
   return {
     kex: [
       mlkem768x25519Sha256,
+      sntrup761x25519Sha512,
+      sntrup761x25519Sha512OpenSsh,
+      mlkem768nistp256Sha256,
+      mlkem1024nistp384Sha384,
       curve25519Sha256,
       curve25519Sha256Libssh,
       ecdhNistp256,

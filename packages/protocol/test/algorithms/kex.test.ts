@@ -1,12 +1,18 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
+  mlkem768nistp256Sha256,
+  mlkem768x25519Sha256,
+  mlkem1024nistp384Sha384,
+  sntrup761x25519Sha512,
+  sntrup761x25519Sha512OpenSsh,
+} from '../../src/algorithms/hybrid.ts'
+import {
   curve25519Sha256,
   curve25519Sha256Libssh,
   ecdhNistp256,
   ecdhNistp384,
   ecdhNistp521,
-  mlkem768x25519Sha256,
 } from '../../src/algorithms/kex.ts'
 import type { KexSpec } from '../../src/algorithms/spec.ts'
 import { nativeCrypto } from '../../src/crypto/native.ts'
@@ -21,15 +27,26 @@ interface Expectation {
   readonly spec: KexSpec
   readonly initBytes: number
   readonly replyBytes: number
+  /** Of the curve point at the end of both. */
+  readonly pointBytes: number
 }
 
 const all: readonly Expectation[] = [
-  { spec: mlkem768x25519Sha256, initBytes: 1184 + 32, replyBytes: 1088 + 32 },
-  { spec: curve25519Sha256, initBytes: 32, replyBytes: 32 },
-  { spec: curve25519Sha256Libssh, initBytes: 32, replyBytes: 32 },
-  { spec: ecdhNistp256, initBytes: 65, replyBytes: 65 },
-  { spec: ecdhNistp384, initBytes: 97, replyBytes: 97 },
-  { spec: ecdhNistp521, initBytes: 133, replyBytes: 133 },
+  { spec: mlkem768x25519Sha256, initBytes: 1184 + 32, replyBytes: 1088 + 32, pointBytes: 32 },
+  { spec: mlkem768nistp256Sha256, initBytes: 1184 + 65, replyBytes: 1088 + 65, pointBytes: 65 },
+  { spec: mlkem1024nistp384Sha384, initBytes: 1568 + 97, replyBytes: 1568 + 97, pointBytes: 97 },
+  { spec: sntrup761x25519Sha512, initBytes: 1158 + 32, replyBytes: 1039 + 32, pointBytes: 32 },
+  {
+    spec: sntrup761x25519Sha512OpenSsh,
+    initBytes: 1158 + 32,
+    replyBytes: 1039 + 32,
+    pointBytes: 32,
+  },
+  { spec: curve25519Sha256, initBytes: 32, replyBytes: 32, pointBytes: 32 },
+  { spec: curve25519Sha256Libssh, initBytes: 32, replyBytes: 32, pointBytes: 32 },
+  { spec: ecdhNistp256, initBytes: 65, replyBytes: 65, pointBytes: 65 },
+  { spec: ecdhNistp384, initBytes: 97, replyBytes: 97, pointBytes: 97 },
+  { spec: ecdhNistp521, initBytes: 133, replyBytes: 133, pointBytes: 133 },
 ]
 
 function refuses(action: () => unknown, what: string): void {
@@ -43,7 +60,7 @@ function refuses(action: () => unknown, what: string): void {
   assert.unreachable(`${what} was accepted`)
 }
 
-for (const { spec, initBytes, replyBytes } of all) {
+for (const { spec, initBytes, replyBytes, pointBytes } of all) {
   test(`${spec.name}: both sides get the same secret, whichever provider they use`, () => {
     for (const [one, two] of [
       [native, nobleCrypto],
@@ -62,7 +79,7 @@ for (const { spec, initBytes, replyBytes } of all) {
     assert.not.equal(secrets[0], secrets[1])
     for (const secret of secrets) {
       const reader = new Reader(secret)
-      if (spec.postQuantum) assert.is(reader.string().length, 32)
+      if (spec.postQuantum) assert.is(reader.string().length, native.hash(spec.hash).length)
       else reader.mpint()
       reader.end()
     }
@@ -82,20 +99,27 @@ for (const { spec, initBytes, replyBytes } of all) {
       refuses(() => initiator.finish(new Uint8Array(length)), `REPLY of ${length} bytes`)
     }
     const zeroPoint = reply.slice()
-    zeroPoint.fill(0, Math.max(0, replyBytes - 32))
+    zeroPoint.fill(0, replyBytes - pointBytes)
     refuses(() => initiator.finish(zeroPoint), 'REPLY with a point of zeros')
   })
 }
 
-test('a hybrid exchange fails if either part is tampered with', () => {
-  const initiator = mlkem768x25519Sha256.initiate(native)
-  const { reply, sharedSecret } = mlkem768x25519Sha256.respond(native, initiator.init)
-  for (const at of [0, 1087, 1088]) {
-    const damaged = reply.slice()
-    damaged[at]! ^= 1
-    assert.not.equal(initiator.finish(damaged), sharedSecret)
-  }
-})
+for (const { spec, replyBytes } of all.filter(({ spec }) => spec.postQuantum)) {
+  test(`${spec.name}: a reply tampered with in either part gives another secret or none`, () => {
+    const initiator = spec.initiate(native)
+    const { reply, sharedSecret } = spec.respond(native, initiator.init)
+    for (const at of [0, 1000, replyBytes - 1]) {
+      const damaged = reply.slice()
+      damaged[at]! ^= 1
+      try {
+        assert.not.equal(initiator.finish(damaged), sharedSecret)
+      } catch (error) {
+        assert.is((error as SshError).code, 'SSH_KEY_EXCHANGE')
+      }
+    }
+    assert.equal(initiator.finish(reply), sharedSecret)
+  })
+}
 
 test('mlkem768x25519 is the hash of both secrets, the ML-KEM one first', () => {
   // Recomputed from the parts by a provider that keeps what it hands out.
