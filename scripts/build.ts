@@ -5,10 +5,10 @@
 //     npm run build
 
 import { spawnSync } from 'node:child_process'
-import { rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { browserBudgetKiB, browserSizeKiB } from './browser.ts'
-import { root } from './bundle.mjs'
+import { root, scratch } from './bundle.mjs'
 import { buildPrograms } from './programs.ts'
 
 /** In the order in which they need each other. */
@@ -17,16 +17,23 @@ const packages = ['protocol', 'sftp', 'sandbox-bridge', 'cli']
 /** Compiles a package against what the others publish: without the condition for our sources. */
 function compile(name: string): void {
   const folder = join(root, 'packages', name)
-  rmSync(join(folder, 'dist'), { recursive: true, force: true })
+  const dist = join(folder, 'dist')
+  const fresh = join(scratch('build'), name)
   const result = spawnSync(
     join(root, 'node_modules/.bin/tsc'),
     [
       ...['--project', folder, '--customConditions', 'null', '--noEmit', 'false'],
-      ...['--rootDir', join(folder, 'src'), '--outDir', join(folder, 'dist')],
+      ...['--rootDir', join(folder, 'src'), '--outDir', fresh],
     ],
     { cwd: folder, encoding: 'utf8' },
   )
   if (result.status !== 0) throw new Error(`${name} does not compile\n${result.stdout}`)
+  // What an earlier build left goes, except programs: somebody may be running them.
+  mkdirSync(dist, { recursive: true })
+  for (const entry of readdirSync(dist)) {
+    if (!entry.endsWith('.mjs')) rmSync(join(dist, entry), { recursive: true, force: true })
+  }
+  for (const entry of readdirSync(fresh)) renameSync(join(fresh, entry), join(dist, entry))
 }
 
 try {

@@ -78,10 +78,13 @@ async function bundleTests(
   return { bundled, broken }
 }
 
-/** Builds the `msb` command if one of the tests runs it. */
+/** Sources whose users start the single-file programs. */
+const programUsers = ['scripts/programs.ts', 'packages/sandbox-bridge/src/local/programs.ts']
+
+/** Builds the `msb` command and the guest program if one of the tests runs them. */
 async function buildForTests(bundled: ReadonlyMap<string, Bundled>): Promise<Outcome[]> {
-  const user = 'scripts/programs.ts'
-  if (![...bundled.values()].some(({ sources }) => sources.includes(user))) return []
+  const sources = [...bundled.values()].flatMap((output) => output.sources)
+  if (!programUsers.some((user) => sources.includes(user))) return []
   try {
     await buildPrograms()
     return []
