@@ -4,7 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { browserBudgetKiB, browserSizeKiB } from './browser.ts'
 
-test('the protocol makes a browser bundle within its budget', async () => {
+test('a client makes a browser bundle within its budget', async () => {
   const size = await browserSizeKiB()
   assert.ok(size <= browserBudgetKiB, `${size.toFixed(1)} KiB of ${browserBudgetKiB}`)
 })

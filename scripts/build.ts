@@ -44,7 +44,7 @@ try {
   await buildPrograms()
   process.stdout.write('packages/cli/dist/msb.mjs\n')
   const size = await browserSizeKiB()
-  process.stdout.write(`protocol in a browser: ${size.toFixed(1)} of ${browserBudgetKiB} KiB\n`)
+  process.stdout.write(`a client in a browser: ${size.toFixed(1)} of ${browserBudgetKiB} KiB\n`)
   if (size > browserBudgetKiB) throw new Error('the browser bundle is over its budget')
 } catch (error) {
   process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`)
