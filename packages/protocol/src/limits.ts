@@ -5,6 +5,11 @@
 
 /** Longest identification line, including CR LF. RFC 4253 §4.2. */
 export const VERSION_LINE_BYTES_MAX: number = 255
+/**
+ * How long a server waits for the client to identify itself first, so that it can answer in kind.
+ * Clients that wait for the server in turn lose this much and no more.
+ */
+export const GREETING_MS: number = 250
 /** Lines a server may send before its identification. OpenSSH allows 1024. */
 export const VERSION_BANNER_LINES_MAX: number = 1024
 /** Longest such line; RFC 4253 sets none, OpenSSH 8192. */

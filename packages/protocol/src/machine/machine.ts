@@ -11,6 +11,7 @@ import { DisconnectError, SshError } from '../errors.ts'
 import {
   AUTH_FAILURES_MAX,
   CHANNELS_MAX,
+  GREETING_MS,
   HANDSHAKE_MS,
   HELD_MESSAGES_MAX,
   KEY_EXCHANGE_MS,
@@ -21,7 +22,7 @@ import {
 import { messageName, traceLine } from '../trace.ts'
 import { KeyExchange } from '../transport/key-exchange.ts'
 import { PacketReader, PacketWriter } from '../transport/packets.ts'
-import { identification, VersionReader } from '../transport/version.ts'
+import { identification, identificationFor, VersionReader } from '../transport/version.ts'
 import { DISCONNECT, MSG } from '../wire/numbers.ts'
 import {
   debug,
@@ -74,6 +75,7 @@ export class Machine {
   readonly #auth: ClientAuth | ServerAuth
   readonly #mux: Mux
   #phase: Phase = 'version'
+  #identified = false
   #closed = false
   #nowMs: number
   readonly #startedMs: number
@@ -86,7 +88,7 @@ export class Machine {
   /** Extensions the peer told in EXT_INFO. */
   readonly #extensions: Map<string, Uint8Array> = new Map()
 
-  /** Queues our identification and KEXINIT. Throws `TypeError` on options that make no sense. */
+  /** A client's begins to speak at once, a server's when the client has. Throws `TypeError` on options that make no sense. */
   constructor(options: MachineOptions) {
     const { role, crypto } = options
     if (role === 'server' && (options.hostKeys ?? []).length === 0) {
@@ -102,9 +104,8 @@ export class Machine {
     const { trace } = options
     if (trace !== undefined) this.#writer.onPacket = (payload) => trace(traceLine('out', payload))
     const context = this.#context()
-    const ownIdentification = identification(options.softwareVersion)
+    const own = identification(options.softwareVersion)
     this.#kex = new KeyExchange(context, this.#writer, this.#reader, {
-      ownIdentification,
       hostKeys: options.hostKeys ?? [],
       rekey: options.rekey ?? {},
       requireStrict: options.requireStrictKex ?? false,
@@ -118,8 +119,7 @@ export class Machine {
         this.#kex.permitsSending ? OUTPUT_BYTES_SOFT - this.#writer.queuedBytes : 0,
       build: (length, fill) => this.#writer.build(length, fill),
     })
-    this.#writer.raw(ascii.encode(`${ownIdentification}\r\n`))
-    this.#kex.start()
+    if (role === 'client') this.#identify(own)
   }
 
   // What goes in and out
@@ -167,6 +167,9 @@ export class Machine {
     if (this.#closed) return
     this.#nowMs = nowMs
     this.#guard(() => {
+      if (!this.#identified && nowMs >= this.#greetingMs) {
+        this.#identify(identification(this.#options.softwareVersion))
+      }
       if (this.#phase !== 'connection' && nowMs >= this.#handshakeEndMs) {
         throw new SshError('SSH_TIMEOUT', `no end of ${this.phase} within the handshake time`)
       }
@@ -183,6 +186,7 @@ export class Machine {
     const { startedMs } = this.#kex
     const exchange =
       startedMs === undefined ? Number.POSITIVE_INFINITY : startedMs + KEY_EXCHANGE_MS
+    if (!this.#identified) return Math.min(this.#handshakeEndMs, this.#greetingMs)
     if (this.#phase !== 'connection') return Math.min(this.#handshakeEndMs, exchange)
     return Math.min(this.#kex.dueMs, exchange)
   }
@@ -334,10 +338,21 @@ export class Machine {
     if (version === undefined) return false
     this.#peerIdentification = version.identification
     this.#kex.setPeerIdentification(version.identification)
+    if (!this.#identified) {
+      this.#identify(identificationFor(version.identification, this.#options.softwareVersion))
+    }
     this.#phase = 'key-exchange'
     this.#emit({ type: 'version', identification: version.identification })
     this.#reader.push(bytes.subarray(version.used))
     return true
+  }
+
+  /** Queues our identification line and the KEXINIT that may follow it at once. */
+  #identify(line: string): void {
+    this.#identified = true
+    this.#kex.setOwnIdentification(line)
+    this.#writer.raw(ascii.encode(`${line}\r\n`))
+    this.#kex.start()
   }
 
   #process(): void {
@@ -569,6 +584,11 @@ export class Machine {
     this.#phase = 'connection'
     this.#kex.startCompression()
     this.#emit({ type: 'authenticated', username, method })
+  }
+
+  /** When a server speaks though the client has not. */
+  get #greetingMs(): number {
+    return this.#startedMs + GREETING_MS
   }
 
   get #handshakeEndMs(): number {

@@ -59,7 +59,6 @@ type State =
 
 /** What the exchange needs from the machine. */
 export interface KeyExchangeOptions {
-  readonly ownIdentification: string
   /** Server: the keys it can sign with. */
   readonly hostKeys: readonly PublicKey[]
   readonly rekey: RekeyLimits
@@ -76,6 +75,7 @@ export class KeyExchange {
   readonly #reader: PacketReader
   readonly #hostKeySpecs: readonly SignatureSpec[]
   #state: State = { phase: 'idle' }
+  #ownIdentification = ''
   #peerIdentification = ''
   #acceptedHostKey: PublicKey | undefined
   /** A wrongly guessed packet of the peer is still to come (RFC 4253 §7). */
@@ -115,6 +115,11 @@ export class KeyExchange {
         : context.algorithms.hostKeys.filter((spec) =>
             options.hostKeys.some((key) => key.type === spec.keyType),
           )
+  }
+
+  /** The identification line that we sent. */
+  setOwnIdentification(line: string): void {
+    this.#ownIdentification = line
   }
 
   /** The peer's identification line, needed before its KEXINIT is looked at. */
@@ -354,7 +359,7 @@ export class KeyExchange {
     const isClient = this.#context.role === 'client'
     const { hash } = exchange.agreement.kex
     this.hostKey ??= hostKey.slice()
-    const own = this.#options.ownIdentification
+    const own = this.#ownIdentification
     const peer = this.#peerIdentification
     const h = exchangeHash(this.#context.crypto, hash, {
       clientIdentification: isClient ? own : peer,

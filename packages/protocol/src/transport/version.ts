@@ -20,6 +20,17 @@ export function identification(software: string): string {
   return `SSH-2.0-${software}`
 }
 
+/**
+ * The line a server shows to the client that sent `peer`. OpenSSH's client tells that nobody reads
+ * its standard output any more (`eow@openssh.com`) only to servers whose name begins with OpenSSH,
+ * and without that `ssh HOST yes | head -1` never ends. To it, and to it alone, we are OpenSSH's kin;
+ * our own name follows as the comment.
+ */
+export function identificationFor(peer: string, software: string): string {
+  const own = identification(software)
+  return peer.startsWith('SSH-2.0-OpenSSH') ? `SSH-2.0-OpenSSH_compatible ${software}` : own
+}
+
 /** Collects lines until the peer has identified itself. */
 export class VersionReader {
   readonly #role: 'client' | 'server'

@@ -58,15 +58,14 @@ export class RawClient {
       ask: (_kind, _fields, resume) => (resume as (answer: unknown) => void)(true),
     }
     const hostKeys: readonly PublicKey[] = []
-    const ownIdentification = 'SSH-2.0-raw'
     this.kex = new KeyExchange(context, this.#writer, this.#reader, {
-      ownIdentification,
       hostKeys,
       rekey: {},
       requireStrict: false,
       newKeysSent: () => {},
     })
-    this.#writer.raw(text.encode(`${ownIdentification}\r\n`))
+    this.kex.setOwnIdentification('SSH-2.0-raw')
+    this.#writer.raw(text.encode('SSH-2.0-raw\r\n'))
   }
 
   /** Runs the first key exchange. */
