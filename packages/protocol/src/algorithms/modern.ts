@@ -8,6 +8,7 @@ import {
   aes256Gcm,
   chacha20Poly1305,
 } from './ciphers.ts'
+import { group14Sha256, group16Sha512, group18Sha512 } from './group-kex.ts'
 import {
   mlkem768nistp256Sha256,
   mlkem768x25519Sha256,
@@ -23,7 +24,14 @@ import {
   ecdhNistp521,
 } from './kex.ts'
 import { hmacSha256, hmacSha256Etm, hmacSha512, hmacSha512Etm } from './macs.ts'
-import { ecdsaNistp256, ecdsaNistp384, ecdsaNistp521, sshEd25519 } from './signatures.ts'
+import {
+  ecdsaNistp256,
+  ecdsaNistp384,
+  ecdsaNistp521,
+  rsaSha256,
+  rsaSha512,
+  sshEd25519,
+} from './signatures.ts'
 import type { Algorithms, SignatureSpec } from './spec.ts'
 
 const signatures: readonly SignatureSpec[] = [
@@ -31,6 +39,8 @@ const signatures: readonly SignatureSpec[] = [
   ecdsaNistp256,
   ecdsaNistp384,
   ecdsaNistp521,
+  rsaSha512,
+  rsaSha256,
 ]
 
 /**
@@ -52,6 +62,9 @@ export function modern(crypto: CryptoProvider): Algorithms {
       ecdhNistp256,
       ecdhNistp384,
       ecdhNistp521,
+      group16Sha512,
+      group18Sha512,
+      group14Sha256,
     ],
     hostKeys: signatures,
     ciphers: [

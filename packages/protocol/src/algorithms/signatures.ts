@@ -1,5 +1,6 @@
 /** Public key algorithms: what verifies a host's or a user's signature. */
-import type { CryptoProvider, CurveName } from '../crypto/provider.ts'
+import { isSoundRsaKey } from '../crypto/portable-rsa.ts'
+import type { CryptoProvider, CurveName, HashName } from '../crypto/provider.ts'
 import type { PublicKey } from '../keys/public-key.ts'
 import { Reader } from '../wire/reader.ts'
 import type { SignatureSpec } from './spec.ts'
@@ -9,7 +10,7 @@ export const sshEd25519: SignatureSpec = {
   name: 'ssh-ed25519',
   keyType: 'ssh-ed25519',
   verify(crypto, key, data, signature) {
-    return guarded('ssh-ed25519', key, signature, (fields, value) => {
+    return guarded('ssh-ed25519', 'ssh-ed25519', key, signature, (fields, value) => {
       const point = fields.string(32)
       fields.end()
       return value.length === 64 && crypto.ed25519.verify(point, data, value)
@@ -27,7 +28,7 @@ function ecdsa(curve: CurveName): SignatureSpec {
     name,
     keyType: name,
     verify(crypto, key, data, signature) {
-      return guarded(name, key, signature, (fields, value) => {
+      return guarded(name, name, key, signature, (fields, value) => {
         if (fields.ascii() !== curve) return false
         const point = fields.string(160)
         fields.end()
@@ -64,19 +65,44 @@ export function verifyEcdsa(
   return crypto.ecdsa.verify(curve, point, data, fixed)
 }
 
+/** RFC 8332 §3. Keys under 2048 bits are refused. */
+function rsa(name: string, hash: HashName): SignatureSpec {
+  return {
+    name,
+    keyType: 'ssh-rsa',
+    verify(crypto, key, data, signature) {
+      return guarded(name, 'ssh-rsa', key, signature, (fields, value) => {
+        const publicExponent = fields.mpint()
+        const modulus = fields.mpint()
+        fields.end()
+        const numbers = { modulus, publicExponent }
+        if (!isSoundRsaKey(numbers) || value.length > modulus.length) return false
+        // Old PuTTYs leave out leading zeros (RFC 8332 §3.1 speaks of the whole length).
+        const whole = new Uint8Array(modulus.length)
+        whole.set(value, modulus.length - value.length)
+        return crypto.rsa.verify(hash, numbers, data, whole)
+      })
+    },
+  }
+}
+
+export const rsaSha512: SignatureSpec = rsa('rsa-sha2-512', 'sha512')
+export const rsaSha256: SignatureSpec = rsa('rsa-sha2-256', 'sha256')
+
 /**
  * Reads the heads of key and signature, which must both name what is expected, and hands the rest
  * to `verify`. Anything malformed is simply not a valid signature.
  */
 function guarded(
   name: string,
+  keyType: string,
   key: PublicKey,
   signature: Uint8Array,
   verify: (fields: Reader, value: Uint8Array) => boolean,
 ): boolean {
   try {
     const fields = new Reader(key.blob)
-    if (fields.ascii() !== name) return false
+    if (fields.ascii() !== keyType) return false
     const reader = new Reader(signature)
     if (reader.ascii() !== name) return false
     const value = reader.string()

@@ -89,6 +89,21 @@ export interface KexResponse {
   readonly sharedSecret: Uint8Array
 }
 
+/** A finite field that both sides compute in. */
+export interface DhGroup {
+  /** The safe prime p, big-endian without leading zeros. */
+  readonly prime: Uint8Array
+  /** g, likewise. */
+  readonly generator: Uint8Array
+}
+
+/** Sizes of the prime that a client takes, in bits, RFC 4419 §3. */
+export interface DhGroupRequest {
+  readonly minimum: number
+  readonly preferred: number
+  readonly maximum: number
+}
+
 /**
  * A key exchange method of the shape INIT → REPLY. Finite-field DH has the same wire, the strings
  * being the bodies of mpints.
@@ -98,9 +113,18 @@ export interface KexSpec {
   readonly hash: HashName
   /** True if a quantum computer would not read it later. */
   readonly postQuantum: boolean
-  initiate(crypto: CryptoProvider): KexInitiator
+  /** Present if the group is agreed on first (RFC 4419); it is then passed to the functions below. */
+  readonly groupExchange?: {
+    /** What a client of ours asks for. */
+    readonly request: DhGroupRequest
+    /** A server's choice. Throws SshError `SSH_KEY_EXCHANGE` if nothing fits. */
+    choose(request: DhGroupRequest): DhGroup
+    /** A client's check. Throws SshError `SSH_KEY_EXCHANGE` on a group it did not ask for. */
+    check(group: DhGroup): void
+  }
+  initiate(crypto: CryptoProvider, group?: DhGroup): KexInitiator
   /** Throws SshError `SSH_KEY_EXCHANGE` on a bad value. */
-  respond(crypto: CryptoProvider, init: Uint8Array): KexResponse
+  respond(crypto: CryptoProvider, init: Uint8Array, group?: DhGroup): KexResponse
 }
 
 /** A public key algorithm as named in negotiation and signatures, RFC 8332. */

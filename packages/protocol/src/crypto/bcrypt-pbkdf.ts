@@ -4,6 +4,7 @@
  * there is brings a second crypto library with it that looks for Node at load time.
  */
 import { sha512 } from '@noble/hashes/sha2.js'
+import { piFraction } from './pi.ts'
 
 /** Rounds accepted from a file. ssh-keygen writes 16 or 24; each costs some milliseconds. */
 export const BCRYPT_ROUNDS_MAX: number = 1024
@@ -118,28 +119,16 @@ let memoisedState: Uint32Array | undefined
 
 /**
  * Blowfish starts from the fraction of π in binary: 18 subkeys and four boxes of 256 words. It is
- * computed at first use (Machin's formula, a few milliseconds) rather than carried as a table.
+ * computed at first use, in a few milliseconds, rather than carried as a table.
  */
 function initialState(): Uint32Array {
   if (memoisedState !== undefined) return memoisedState
   const count = SUBKEYS + 4 * BOX_ENTRIES
-  const guardBits = 64n
-  const scale = 1n << (BigInt(count * 32) + guardBits)
-  const pi = 4n * (4n * arctangentOfInverse(5n, scale) - arctangentOfInverse(239n, scale))
-  const digits = ((pi % scale) >> guardBits).toString(16).padStart(count * 8, '0')
+  const digits = piFraction(count * 32)
+    .toString(16)
+    .padStart(count * 8, '0')
   memoisedState = Uint32Array.from({ length: count }, (_, at) =>
     Number.parseInt(digits.slice(8 * at, 8 * at + 8), 16),
   )
   return memoisedState
-}
-
-/** arctan(1/x) as a fixed-point number, by its power series. */
-function arctangentOfInverse(x: bigint, scale: bigint): bigint {
-  let power = scale / x
-  let sum = power
-  for (let odd = 3n; power !== 0n; odd += 2n) {
-    power /= -(x * x)
-    sum += power / odd
-  }
-  return sum
 }

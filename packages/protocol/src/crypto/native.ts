@@ -6,7 +6,10 @@
  */
 
 import { nobleCrypto } from './noble.ts'
-import { type NodeCrypto, nodeOverrides } from './node-primitives.ts'
+import type { NodeCrypto } from './node-crypto.ts'
+import { curveOverrides } from './node-curves.ts'
+import { finiteFieldOverrides } from './node-finite-fields.ts'
+import { symmetricOverrides } from './node-symmetric.ts'
 import type { CryptoProvider, Primitive } from './provider.ts'
 
 /** Probes afresh and gives a new provider; see `defaultCrypto` for the shared one. */
@@ -15,7 +18,12 @@ export function nativeCrypto(): CryptoProvider {
   if (node === undefined) return nobleCrypto
   const fast = new Set<Primitive>()
   const overrides: Partial<CryptoProvider> = {}
-  for (const { primitive, override, works } of nodeOverrides(node)) {
+  const candidates = [
+    ...symmetricOverrides(node),
+    ...curveOverrides(node),
+    ...finiteFieldOverrides(node),
+  ]
+  for (const { primitive, override, works } of candidates) {
     try {
       if (!works()) continue
     } catch {

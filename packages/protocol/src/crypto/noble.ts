@@ -11,9 +11,11 @@ import { hmac } from '@noble/hashes/hmac.js'
 import { md5, sha1 } from '@noble/hashes/legacy.js'
 import { sha256, sha384, sha512 } from '@noble/hashes/sha2.js'
 import { ml_kem768, ml_kem1024 } from '@noble/post-quantum/ml-kem.js'
+import { bytesOf, integer, modPow } from './big-integers.ts'
 import { poly1305 } from './poly1305.ts'
 import { portableGcm } from './portable-gcm.ts'
-import type { CryptoProvider, KeyedMac, StreamCipher } from './provider.ts'
+import { portableRsa } from './portable-rsa.ts'
+import type { CryptoProvider, HashName, KeyedMac, StreamCipher } from './provider.ts'
 
 const hashes = { md5, sha1, sha256, sha384, sha512 }
 const curves = { nistp256: p256, nistp384: p384, nistp521: p521 }
@@ -72,16 +74,18 @@ function aesCtr(key: Uint8Array, iv: Uint8Array): StreamCipher {
   }
 }
 
+function hash(name: HashName, ...parts: readonly Uint8Array[]): Uint8Array {
+  const state = hashes[name].create()
+  for (const part of parts) state.update(part)
+  return state.digest()
+}
+
 /** The portable provider. */
 export const nobleCrypto: CryptoProvider = {
   name: 'noble',
   fast: new Set(),
   random,
-  hash(name, ...parts) {
-    const state = hashes[name].create()
-    for (const part of parts) state.update(part)
-    return state.digest()
-  },
+  hash,
   hmac: keyedHmac,
   aesGcm: portableGcm,
   aesCtr,
@@ -130,6 +134,13 @@ export const nobleCrypto: CryptoProvider = {
         return false
       }
     },
+  },
+  rsa: portableRsa({ random, hash }),
+  modPow(base, exponent, modulus) {
+    const prime = integer(modulus)
+    const value = integer(base)
+    if (value <= 1n || value >= prime - 1n) throw new RangeError('base out of range')
+    return bytesOf(modPow(value, integer(exponent), prime), modulus.length)
   },
   mlKem: {
     generate: (parameters) => {

@@ -51,6 +51,21 @@ export type Primitive =
   | 'mlkem'
 
 /** All cryptography that the protocol uses, synchronous. */
+/** Numbers of an RSA public key, big-endian, without leading zeros. */
+export interface RsaPublicKey {
+  readonly modulus: Uint8Array
+  readonly publicExponent: Uint8Array
+}
+
+/** Numbers of an RSA private key, big-endian. */
+export interface RsaPrivateKey extends RsaPublicKey {
+  readonly privateExponent: Uint8Array
+  readonly primeP: Uint8Array
+  readonly primeQ: Uint8Array
+  /** The inverse of q modulo p. */
+  readonly coefficient: Uint8Array
+}
+
 export interface CryptoProvider {
   readonly name: string
   /** Primitives that run at native speed here. */
@@ -99,6 +114,19 @@ export interface CryptoProvider {
       signature: Uint8Array,
     ): boolean
   }
+  /** RSASSA-PKCS1-v1_5, RFC 8017 §8.2. Signatures are as long as the modulus. */
+  readonly rsa: {
+    /** Public exponent 65537. Portable code takes seconds. */
+    generate(bits: number): RsaPrivateKey
+    sign(hash: HashName, key: RsaPrivateKey, data: Uint8Array): Uint8Array
+    /** False for any malformed input, never a throw. */
+    verify(hash: HashName, key: RsaPublicKey, data: Uint8Array, signature: Uint8Array): boolean
+  }
+  /**
+   * `base` to the power of `exponent` modulo the safe prime `modulus`, as long as `modulus`.
+   * Throws on a base of 0, 1, −1 or beyond the modulus.
+   */
+  modPow(base: Uint8Array, exponent: Uint8Array, modulus: Uint8Array): Uint8Array
   readonly mlKem: {
     generate(parameters: 768 | 1024): KeyPair
     /** Throws on a public key of the wrong size or encoding (FIPS 203 §7.2). */

@@ -1,5 +1,7 @@
 /** What a private key consists of, as plain data between the file formats and `PrivateKey`. */
-import type { CryptoProvider, CurveName } from '../crypto/provider.ts'
+import { integer } from '../crypto/big-integers.ts'
+import { isSoundRsaKey } from '../crypto/portable-rsa.ts'
+import type { CryptoProvider, CurveName, RsaPrivateKey, RsaPublicKey } from '../crypto/provider.ts'
 import { Writer } from '../wire/writer.ts'
 import { invalidKey } from './key-errors.ts'
 import { PublicKey } from './public-key.ts'
@@ -16,6 +18,10 @@ export type KeyMaterial =
       readonly curve: CurveName
       /** Big-endian, as long as a coordinate. */
       readonly scalar: Uint8Array
+    }
+  | {
+      readonly kind: 'rsa'
+      readonly numbers: RsaPrivateKey
     }
 
 /** Bytes of a coordinate and of a scalar. */
@@ -40,6 +46,11 @@ export function ecdsaBlob(curve: CurveName, point: Uint8Array): Uint8Array {
   return new Writer().string(`ecdsa-sha2-${curve}`).string(curve).string(point).finish()
 }
 
+/** An RSA key blob, RFC 4253 §6.6. */
+export function rsaBlob({ publicExponent, modulus }: RsaPublicKey): Uint8Array {
+  return new Writer().string('ssh-rsa').mpint(publicExponent).mpint(modulus).finish()
+}
+
 /**
  * The public key computed from the secret, which is the only one to be trusted: a file whose two
  * halves do not belong together would make an Ed25519 signer leak its secret.
@@ -54,17 +65,37 @@ export function publicKeyOf(
 }
 
 function publicBlobOf(crypto: CryptoProvider, material: KeyMaterial): Uint8Array {
+  if (material.kind === 'rsa') {
+    checkRsa(material.numbers)
+    return rsaBlob(material.numbers)
+  }
   try {
-    switch (material.kind) {
-      case 'ed25519':
-        return ed25519Blob(crypto.ed25519.publicKey(material.seed))
-      case 'ecdsa':
-        return ecdsaBlob(material.curve, crypto.ecdsa.publicKey(material.curve, material.scalar))
-    }
+    return material.kind === 'ed25519'
+      ? ed25519Blob(crypto.ed25519.publicKey(material.seed))
+      : ecdsaBlob(material.curve, crypto.ecdsa.publicKey(material.curve, material.scalar))
   } catch {
     // The cause is left out: libraries like to quote the number they refuse.
     throw invalidKey(`the ${material.kind} secret is out of range`)
   }
+}
+
+/** That the numbers belong together, which no later use would notice in time. */
+function checkRsa(numbers: RsaPrivateKey): void {
+  if (!isSoundRsaKey(numbers)) {
+    throw invalidKey('an RSA key must have 2048 to 16384 bits and an odd exponent of at most 64')
+  }
+  const p = integer(numbers.primeP)
+  const q = integer(numbers.primeQ)
+  const d = integer(numbers.privateExponent)
+  const e = integer(numbers.publicExponent)
+  const together =
+    p > 2n &&
+    q > 2n &&
+    p * q === integer(numbers.modulus) &&
+    (d * e) % (p - 1n) === 1n &&
+    (d * e) % (q - 1n) === 1n &&
+    (q * integer(numbers.coefficient)) % p === 1n
+  if (!together) throw invalidKey('the numbers of the RSA key do not belong together')
 }
 
 /** A magnitude with leading zeros up to `length`. Throws SshError `SSH_KEY_INVALID` if longer. */

@@ -2,6 +2,7 @@
 import { cbc } from '@noble/ciphers/aes.js'
 import { bcryptPbkdf } from '../crypto/bcrypt-pbkdf.ts'
 import { equalBytes } from '../crypto/equal-bytes.ts'
+import { RSA_BITS_MAX } from '../crypto/portable-rsa.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { Reader } from '../wire/reader.ts'
 import { Writer } from '../wire/writer.ts'
@@ -252,6 +253,13 @@ export function writePrivateKey(writer: Writer, material: KeyMaterial, publicKey
     case 'ecdsa':
       writer.string(fields.string()).string(fields.string()).mpint(material.scalar)
       return
+    case 'rsa': {
+      const { modulus, publicExponent, privateExponent, coefficient, primeP, primeQ } =
+        material.numbers
+      writer.mpint(modulus).mpint(publicExponent).mpint(privateExponent)
+      writer.mpint(coefficient).mpint(primeP).mpint(primeQ)
+      return
+    }
   }
 }
 
@@ -269,6 +277,15 @@ export function readPrivateKey(reader: Reader): KeyMaterial {
     if (curve === undefined) throw invalidKey(`keys of type ${type} are not supported`)
     reader.string()
     return { kind: 'ecdsa', curve, scalar: unsigned(reader.mpint(), EC_BYTES[curve]) }
+  }
+  if (type === 'ssh-rsa') {
+    const number = (): Uint8Array => reader.mpint(RSA_BITS_MAX / 8 + 1).slice()
+    const [modulus, publicExponent, privateExponent] = [number(), number(), number()]
+    const [coefficient, primeP, primeQ] = [number(), number(), number()]
+    return {
+      kind: 'rsa',
+      numbers: { modulus, publicExponent, privateExponent, coefficient, primeP, primeQ },
+    }
   }
   throw invalidKey(`keys of type ${type} are not supported`)
 }

@@ -1,6 +1,6 @@
 /** Private keys held in memory: make, read, write and sign with them. */
 import { defaultCrypto } from '../crypto/native.ts'
-import type { CryptoProvider } from '../crypto/provider.ts'
+import type { CryptoProvider, HashName } from '../crypto/provider.ts'
 import { SshError } from '../errors.ts'
 import { Writer } from '../wire/writer.ts'
 import { parseKeyMaterial } from './key-file.ts'
@@ -9,7 +9,13 @@ import { encodeOpenSshKey } from './openssh-format.ts'
 import type { PublicKey, Signer } from './public-key.ts'
 
 /** Kinds of key that `generateKey` makes. */
-export type KeyKind = 'ed25519' | 'ecdsa-nistp256' | 'ecdsa-nistp384' | 'ecdsa-nistp521'
+export type KeyKind =
+  | 'ed25519'
+  | 'ecdsa-nistp256'
+  | 'ecdsa-nistp384'
+  | 'ecdsa-nistp521'
+  | 'rsa-3072'
+  | 'rsa-4096'
 
 export interface KeyOptions {
   /** Goes into public key lines and key files. */
@@ -36,7 +42,7 @@ export class PrivateKey implements Signer {
     this.#material = material
     this.#crypto = options.crypto ?? defaultCrypto()
     this.publicKey = publicKeyOf(this.#crypto, material, options.comment ?? '')
-    this.algorithms = [this.publicKey.type]
+    this.algorithms = material.kind === 'rsa' ? Object.keys(RSA_HASHES) : [this.publicKey.type]
   }
 
   /** A signature blob, RFC 4253 §6.6. Throws SshError `SSH_SIGN` for an algorithm not its own. */
@@ -44,7 +50,7 @@ export class PrivateKey implements Signer {
     if (!this.algorithms.includes(algorithm)) {
       throw new SshError('SSH_SIGN', `a ${this.publicKey.type} key cannot sign with ${algorithm}`)
     }
-    return new Writer(160).string(algorithm).string(this.#signatureOf(data)).finish()
+    return new Writer(600).string(algorithm).string(this.#signatureOf(data, algorithm)).finish()
   }
 
   /** An unencrypted openssh-key-v1 file, as `ssh-keygen -N ''` writes it. Guard it. */
@@ -76,7 +82,7 @@ export class PrivateKey implements Signer {
     return this.toString()
   }
 
-  #signatureOf(data: Uint8Array): Uint8Array {
+  #signatureOf(data: Uint8Array, algorithm: string): Uint8Array {
     const material = this.#material
     switch (material.kind) {
       case 'ed25519':
@@ -86,11 +92,24 @@ export class PrivateKey implements Signer {
         const width = EC_BYTES[material.curve]
         return new Writer(160).mpint(fixed.subarray(0, width)).mpint(fixed.subarray(width)).finish()
       }
+      case 'rsa':
+        try {
+          return this.#crypto.rsa.sign(RSA_HASHES[algorithm] ?? 'sha256', material.numbers, data)
+        } catch {
+          // The cause could quote the key.
+          throw new SshError('SSH_SIGN', 'the RSA key cannot sign')
+        }
     }
   }
 }
 
-/** Makes a new key pair. */
+/** RFC 8332 §3, best first. */
+const RSA_HASHES: Readonly<Record<string, HashName>> = {
+  'rsa-sha2-512': 'sha512',
+  'rsa-sha2-256': 'sha256',
+}
+
+/** Makes a new key pair. RSA takes a second or so, and many in portable code. */
 export function generateKey(kind: KeyKind, options: KeyOptions = {}): PrivateKey {
   const crypto = options.crypto ?? defaultCrypto()
   return new PrivateKey(generateMaterial(kind, crypto), { ...options, crypto })
@@ -118,6 +137,10 @@ function generateMaterial(kind: KeyKind, crypto: CryptoProvider): KeyMaterial {
         curve: 'nistp521',
         scalar: crypto.ecdsa.generate('nistp521').secretKey,
       }
+    case 'rsa-3072':
+      return { kind: 'rsa', numbers: crypto.rsa.generate(3072) }
+    case 'rsa-4096':
+      return { kind: 'rsa', numbers: crypto.rsa.generate(4096) }
     default:
       throw new TypeError(`kind: unknown kind of key ${String(kind)}`)
   }

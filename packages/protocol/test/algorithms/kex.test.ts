@@ -1,5 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { group14Sha256, group16Sha512, group18Sha512 } from '../../src/algorithms/group-kex.ts'
 import {
   mlkem768nistp256Sha256,
   mlkem768x25519Sha256,
@@ -15,11 +16,14 @@ import {
   ecdhNistp521,
 } from '../../src/algorithms/kex.ts'
 import type { KexSpec } from '../../src/algorithms/spec.ts'
+import { bytesOf } from '../../src/crypto/big-integers.ts'
+import { modpPrime } from '../../src/crypto/modp-groups.ts'
 import { nativeCrypto } from '../../src/crypto/native.ts'
 import { nobleCrypto } from '../../src/crypto/noble.ts'
 import type { CryptoProvider } from '../../src/crypto/provider.ts'
 import { SshError } from '../../src/errors.ts'
 import { Reader } from '../../src/wire/reader.ts'
+import { Writer } from '../../src/wire/writer.ts'
 
 const native = nativeCrypto()
 
@@ -48,6 +52,40 @@ const all: readonly Expectation[] = [
   { spec: ecdhNistp384, initBytes: 97, replyBytes: 97, pointBytes: 97 },
   { spec: ecdhNistp521, initBytes: 133, replyBytes: 133, pointBytes: 133 },
 ]
+
+for (const spec of [group14Sha256, group16Sha512, group18Sha512]) {
+  test(`${spec.name}: both sides agree, on bodies of mpints`, () => {
+    for (const [one, two] of [
+      [native, nobleCrypto],
+      [nobleCrypto, native],
+    ] as const) {
+      const initiator = spec.initiate(one)
+      const { reply, sharedSecret } = spec.respond(two, initiator.init)
+      for (const value of [initiator.init, reply]) {
+        const reader = new Reader(new Writer().string(value).finish())
+        assert.ok(reader.mpint().length > 0)
+      }
+      assert.equal(initiator.finish(reply), sharedSecret)
+    }
+  })
+
+  test(`${spec.name}: values that give the secret away are refused`, () => {
+    const bits = { 14: 2048, 16: 4096, 18: 8192 }[spec.name.slice(20, 22)] as 2048 | 4096 | 8192
+    const mpint = (value: bigint): Uint8Array =>
+      new Writer()
+        .mpint(bytesOf(value, bits / 8 + 1))
+        .finish()
+        .subarray(4)
+    const prime = modpPrime(bits)
+    for (const value of [0n, 1n, prime - 1n, prime, prime + 1n]) {
+      refuses(() => spec.respond(native, mpint(value)), `e = ${value.toString(16).slice(0, 9)}`)
+      refuses(() => spec.initiate(native).finish(mpint(value)), 'f')
+    }
+    refuses(() => spec.respond(native, new Uint8Array([0x80])), 'a negative e')
+    refuses(() => spec.respond(native, new Uint8Array([0, 2])), 'e with a needless zero')
+    refuses(() => spec.respond(native, new Uint8Array(0)), 'no e')
+  })
+}
 
 function refuses(action: () => unknown, what: string): void {
   try {

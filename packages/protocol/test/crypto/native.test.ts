@@ -30,6 +30,8 @@ test('the native primitives of Node are all taken', () => {
     'ed25519',
     'hash',
     'hmac',
+    'modpow',
+    'rsa',
     'x25519',
   ])
 })

@@ -25,6 +25,7 @@ const types: readonly (readonly [kind: KeyKind, type: string, bits: string])[] =
   ['ecdsa-nistp256', 'ecdsa', '256'],
   ['ecdsa-nistp384', 'ecdsa', '384'],
   ['ecdsa-nistp521', 'ecdsa', '521'],
+  ['rsa-3072', 'rsa', '3072'],
 ]
 
 for (const [kind, type, bits] of types) {
@@ -35,9 +36,11 @@ for (const [kind, type, bits] of types) {
     const line = read(`${path}.pub`)
     assert.is(key.publicKey.toString(), line.trim())
     const data = new TextEncoder().encode('hello')
-    const spec = modern(defaultCrypto()).userKeys.find(({ name }) => name === key.algorithms[0])
-    const signature = key.sign(data, key.algorithms[0] ?? '')
-    assert.ok(spec?.verify(defaultCrypto(), PublicKey.parse(line), data, signature))
+    for (const algorithm of key.algorithms) {
+      const spec = modern(defaultCrypto()).userKeys.find(({ name }) => name === algorithm)
+      const signature = key.sign(data, algorithm)
+      assert.ok(spec?.verify(defaultCrypto(), PublicKey.parse(line), data, signature))
+    }
     assert.ok(keygen('-lf', path).includes(key.publicKey.fingerprint()))
   })
 

@@ -3,6 +3,8 @@ import { ml_kem768, ml_kem1024 } from '@noble/post-quantum/ml-kem.js'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { fromHex } from '../../src/crypto/hex.ts'
+import { modpPrime, modpPrimeBytes } from '../../src/crypto/modp-groups.ts'
+import { rsaFromPrimes } from '../../src/crypto/portable-rsa.ts'
 import type { CryptoProvider, CurveName, HashName } from '../../src/crypto/provider.ts'
 import wycheproof from '../vectors/wycheproof.json' with { type: 'json' }
 
@@ -377,6 +379,55 @@ export function cryptoProviderSuite(crypto: CryptoProvider): void {
       assert.not(crypto.ecdsa.verify(curve, new Uint8Array(65), ascii('a'), new Uint8Array(64)))
     })
   }
+
+  it('RSA passes Wycheproof: only the one right padding is taken', () => {
+    for (const hash of ['sha256', 'sha512'] as const) {
+      for (const { n, e, msg, sig, result } of wycheproof.rsa[hash]) {
+        const modulus = fromHex(n.replace(/^(00)+/, ''))
+        const key = { modulus, publicExponent: fromHex(e) }
+        const valid = crypto.rsa.verify(hash, key, fromHex(msg), fromHex(sig))
+        assert.is(valid, result === 'valid', `signature ${sig}`)
+      }
+    }
+  })
+
+  it('RSA signs with a generated key, and never throws on malformed keys', () => {
+    // A key out of known safe primes where generating takes too long.
+    const key = crypto.fast.has('rsa')
+      ? crypto.rsa.generate(2048)
+      : rsaFromPrimes(modpPrime(1536), modpPrime(1024), 65537n)
+    const signature = crypto.rsa.sign('sha512', key, ascii('abc'))
+    assert.is(signature.length, key.modulus.length)
+    assert.ok(crypto.rsa.verify('sha512', key, ascii('abc'), signature))
+    assert.not(crypto.rsa.verify('sha512', key, ascii('abd'), signature))
+    assert.not(crypto.rsa.verify('sha256', key, ascii('abc'), signature))
+    assert.not(crypto.rsa.verify('sha512', key, ascii('abc'), signature.subarray(1)))
+    const one = new Uint8Array([1])
+    assert.not(
+      crypto.rsa.verify('sha512', { modulus: one, publicExponent: one }, ascii('abc'), signature),
+    )
+    const none = new Uint8Array(0)
+    assert.not(crypto.rsa.verify('sha512', { modulus: none, publicExponent: none }, none, none))
+    assert.throws(() => crypto.rsa.generate(1024), RangeError)
+  })
+
+  it('modPow agrees on both sides and refuses 0, 1, −1 and what is beyond', () => {
+    const prime = modpPrimeBytes(2048)
+    const generator = new Uint8Array([2])
+    const a = crypto.random(64)
+    const b = crypto.random(64)
+    const secrets = [
+      crypto.modPow(crypto.modPow(generator, a, prime), b, prime),
+      crypto.modPow(crypto.modPow(generator, b, prime), a, prime),
+    ]
+    assert.equal(secrets[0], secrets[1])
+    assert.is(secrets[0]?.length, 256)
+    const minusOne = prime.slice()
+    minusOne[255]! -= 1
+    for (const bad of [new Uint8Array(256), new Uint8Array([1]), minusOne, prime]) {
+      assert.throws(() => crypto.modPow(bad, a, prime))
+    }
+  })
 
   for (const parameters of [768, 1024] as const) {
     it(`ML-KEM-${parameters} passes Wycheproof`, () => {

@@ -77,6 +77,19 @@ const selection = {
         .map(({ key, msg, tag }) => ({ key, msg, tag })),
     ]),
   ),
+  rsa: Object.fromEntries(
+    ['sha256', 'sha512'].map((hash) => [
+      hash,
+      // A DigestInfo without its NULL is `acceptable` to them; no signer of SSH makes one.
+      some(cases(`rsa_signature_2048_${hash}`), 10).map(({ group, msg, sig, result }) => ({
+        n: group.publicKey.modulus,
+        e: group.publicKey.publicExponent,
+        msg,
+        sig,
+        result,
+      })),
+    ]),
+  ),
   mlKem: Object.fromEntries(
     [768, 1024].map((size) => [
       size,
