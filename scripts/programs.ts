@@ -1,7 +1,7 @@
 // Builds the single-file programs: the `msb` command and the guest program it starts.
 
-import { chmodSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { chmodSync, existsSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
 import * as esbuild from 'esbuild'
 import { root, sourceCondition } from './bundle.mjs'
 
@@ -17,7 +17,10 @@ const programs: readonly { readonly source: string; readonly targets: readonly s
   { source: 'packages/cli/src/main.ts', targets: ['packages/cli/dist/msb.mjs'] },
 ]
 
-/** Builds all programs. Rejects with the compiler's messages. */
+/** Where `npx msb` looks. */
+const link = join(root, 'node_modules/.bin/msb')
+
+/** Builds all programs, and lets `npx msb` find ours. Rejects with the compiler's messages. */
 export async function buildPrograms(): Promise<void> {
   for (const { source, targets } of programs) {
     const contents = await single(source)
@@ -31,6 +34,8 @@ export async function buildPrograms(): Promise<void> {
       renameSync(fresh, path)
     }
   }
+  // npm makes this link when it installs, but only if the file is there by then.
+  if (!existsSync(link)) symlinkSync(relative(dirname(link), msbPath), link)
 }
 
 async function single(source: string): Promise<Uint8Array> {

@@ -26,6 +26,10 @@ export function startDaemon(
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, ...env },
     })
+    // Nothing must outlive the test program, however it ends.
+    const kill = (): void => void child.kill('SIGKILL')
+    process.on('exit', kill)
+    child.once('exit', () => process.off('exit', kill))
     let stderr = ''
     const ended = new Promise<void>((done) => {
       child.once('exit', () => done())

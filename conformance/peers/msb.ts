@@ -21,10 +21,11 @@ export interface Msb extends Endpoint {
   command(args: readonly string[]): readonly string[]
 }
 
-/** Authorizes a fresh key and serves a fresh sandbox on a free loopback port. */
-export async function startMsb(): Promise<Msb> {
-  const home = temporaryFolder()
-  const sandbox = 'local:conformance'
+/** Authorizes a fresh key and serves a sandbox on a free loopback port. */
+export async function startMsb(
+  sandbox = 'local:conformance',
+  home: string = temporaryFolder(),
+): Promise<Msb> {
   const identity = await generateKeyFile(join(home, 'id_ed25519'))
   const command = (args: readonly string[]): readonly string[] => [
     process.execPath,
