@@ -55,7 +55,8 @@ function parseArguments(words: readonly string[]): Arguments {
   }
   const todo = [...words]
   for (let word = todo.shift(); word !== undefined; word = todo.shift()) {
-    if (!/^-./.test(word)) throw new Stop(USAGE, 1)
+    // Words after the options mean nothing, to sftp-server too: `scp -D` gives it host and subsystem.
+    if (word === '--' || !/^-./.test(word)) break
     for (let at = 1; at < word.length; at++) {
       const letter = word[at] ?? ''
       if (!'dflPpQu'.includes(letter)) {
