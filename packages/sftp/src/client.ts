@@ -40,16 +40,11 @@ export interface OpenSftpOptions {
  * await using sftp = await openSftp(client)
  * await sftp.write('greeting', 'hello\n')
  */
-export async function openSftp(
+export function openSftp(
   source: SftpSource | Transport,
   options: OpenSftpOptions = {},
 ): Promise<SftpClient> {
-  const hasSubsystems = 'subsystem' in source
-  const transport = hasSubsystems ? await source.subsystem('sftp') : source
-  const requests = await Requests.open(transport, options.signal)
-  const identification =
-    options.serverIdentification ?? (hasSubsystems ? source.serverIdentification : undefined)
-  return new SftpClient(requests, identification)
+  return SftpClient.open(source, options)
 }
 
 export interface ReadOptions {
@@ -91,6 +86,23 @@ export class SftpClient {
   constructor(requests: Requests, serverIdentification: string | undefined) {
     this.#requests = requests
     this.#files = new RemoteFileSystem(requests, serverIdentification)
+  }
+
+  /** As `openSftp`, for the class it is called on: clients with more to them open the same way. */
+  static async open<Opened extends SftpClient>(
+    this: new (
+      requests: Requests,
+      serverIdentification: string | undefined,
+    ) => Opened,
+    source: SftpSource | Transport,
+    options: OpenSftpOptions = {},
+  ): Promise<Opened> {
+    const hasSubsystems = 'subsystem' in source
+    const transport = hasSubsystems ? await source.subsystem('sftp') : source
+    const requests = await Requests.open(transport, options.signal)
+    const identification =
+      options.serverIdentification ?? (hasSubsystems ? source.serverIdentification : undefined)
+    return new this(requests, identification)
   }
 
   /**
