@@ -111,6 +111,9 @@ function rsa(node: NodeCrypto): Override {
 const RSA_KNOWN_SIGNATURE_SHA256 =
   '1498ab5c922f72e214e54f1f137c797a46cc6b9ed9eea465990be2faa82b5ef4'
 
+/** Portable code needs some milliseconds for what is tried out, native code less than one. */
+const SLOW_MS = 100
+
 /** OpenSSL knows the groups of RFC 3526 and then skips its costly test for primes. */
 function modPow(node: NodeCrypto): Override {
   const native: CryptoProvider['modPow'] = (base, exponent, modulus) => {
@@ -122,7 +125,10 @@ function modPow(node: NodeCrypto): Override {
     // 2^2048 in the group of 2048 bits is 2^2048 − p, because p has 2048 bits.
     const prime = modpPrime(2048)
     const exponent = new Uint8Array([8, 0])
+    const started = performance.now()
     const power = native(new Uint8Array([2]), exponent, modpPrimeBytes(2048))
+    // Bun tests the modulus for primality each time, for seconds if it is long: not worth having.
+    if (performance.now() - started > SLOW_MS) return false
     const minusOne = bytesOf(prime - 1n, 256)
     return (
       integer(power) === (1n << 2048n) - prime &&
