@@ -194,7 +194,7 @@ export class AgentClient {
     this.#sessions.set(id, session)
     // `op` and `fields` belong together, which a computed key hides.
     const request = { op: { [op]: fields } } as unknown as Payloads['core.fs.request']
-    this.#send(id, 'core.fs.request', request).catch((error) => session.lost(error))
+    this.#request(id, session, 'core.fs.request', request)
     const data = await abortable(session.result, call.signal)
     // The guest answers with the variant of the operation, or not at all: checked by `resultOf`.
     return resultOf(op, data) as FsResults[K]
@@ -225,7 +225,7 @@ export class AgentClient {
     this.#sessions.set(id, session)
     session.result.finally(() => this.#freeReadSlot()).catch(() => {})
     const op = { Read: { handle, offset, len: length } }
-    this.#send(id, 'core.fs.request', { op }).catch((error) => session.lost(error))
+    this.#request(id, session, 'core.fs.request', { op })
     return abortable(session.result, call.signal)
   }
 
@@ -245,11 +245,11 @@ export class AgentClient {
     const id = this.#claim('core.fs.request')
     const session = new FsWrite()
     this.#sessions.set(id, session)
-    const lost = (error: AgentError) => session.lost(error)
     const op = { Write: { handle, offset, len: data.length } }
-    this.#send(id, 'core.fs.request', { op }).catch(lost)
-    if (data.length > 0) this.#sendData(id, 'core.fs.data', data).catch(lost)
-    this.#sendData(id, 'core.fs.data', new Uint8Array(0)).catch(lost)
+    this.#request(id, session, 'core.fs.request', { op })
+    // A carrier that breaks here fails the session as well.
+    if (data.length > 0) this.#sendData(id, 'core.fs.data', data).catch(() => {})
+    this.#sendData(id, 'core.fs.data', new Uint8Array(0)).catch(() => {})
     return abortable(session.result, call.signal)
   }
 
@@ -307,7 +307,7 @@ export class AgentClient {
   ): Promise<void> {
     const id = this.#claim(type)
     await new Promise<void>((resolve, reject) => {
-      this.#sessions.set(id, {
+      const session: Session = {
         handle: (message) => {
           if (message.type === 'core.error') {
             reject(new AgentError(message.payload.kind, message.payload.message))
@@ -316,8 +316,22 @@ export class AgentClient {
           }
         },
         lost: reject,
-      })
-      this.#send(id, type, payload).catch(reject)
+      }
+      this.#sessions.set(id, session)
+      this.#request(id, session, type, payload)
+    })
+  }
+
+  /** Sends the first message of a session; if it cannot go, the session ends with the reason. */
+  #request<T extends MessageType>(
+    id: number,
+    session: Session,
+    type: T,
+    payload: Payloads[T],
+  ): void {
+    this.#send(id, type, payload).catch((error) => {
+      this.#sessions.delete(id)
+      session.lost(error)
     })
   }
 
@@ -343,8 +357,8 @@ export class AgentClient {
     }
   }
 
-  #send<T extends MessageType>(id: number, type: T, payload: Payloads[T]): Promise<void> {
-    return this.#enqueue(encodeMessage(id, type, payload, this.#prologue.stamp))
+  async #send<T extends MessageType>(id: number, type: T, payload: Payloads[T]): Promise<void> {
+    await this.#enqueue(encodeMessage(id, type, payload, this.#prologue.stamp))
   }
 
   #sendData(id: number, type: DataType, chunk: Uint8Array): Promise<void> {

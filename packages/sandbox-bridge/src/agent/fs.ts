@@ -10,7 +10,7 @@ export type FsDataVariant = NonNullable<FsResponse['data']>
 abstract class FsSession<T> implements Session {
   readonly result: Promise<T>
   protected resolve: (value: T) => void = () => {}
-  protected reject: (error: AgentError) => void = () => {}
+  protected reject: (error: Error) => void = () => {}
 
   constructor() {
     this.result = new Promise((resolve, reject) => {
@@ -41,7 +41,7 @@ abstract class FsSession<T> implements Session {
     }
   }
 
-  lost(error: AgentError): void {
+  lost(error: Error): void {
     this.reject(error)
   }
 

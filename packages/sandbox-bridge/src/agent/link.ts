@@ -1,5 +1,4 @@
 /** What a session and its client know of each other. */
-import type { AgentError } from './error.ts'
 import type { DataType, Feature, Message, MessageType, Payloads, Ping } from './messages.ts'
 
 /** The client, as a session sees it. */
@@ -21,6 +20,6 @@ export interface Link {
 export interface Session {
   /** A message for this id. The client forgets the id after a terminal one. */
   handle(message: Message): void
-  /** The carrier is gone. */
-  lost(error: AgentError): void
+  /** The carrier is gone, or the first message could not be sent. */
+  lost(error: Error): void
 }

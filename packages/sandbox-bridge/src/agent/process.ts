@@ -70,7 +70,7 @@ export class AgentProcess implements Session {
   /** VEOF, or undefined where the terminal has none. */
   readonly #endOfFile: number | undefined
   #pid = 0
-  #started: { resolve(process: AgentProcess): void; reject(error: AgentError): void } | undefined
+  #started: { resolve(process: AgentProcess): void; reject(error: Error): void } | undefined
   #settleExit: { resolve(exit: ExecExit): void; reject(error: unknown): void } | undefined
   #ended = false
   #inputEnded = false
@@ -105,7 +105,10 @@ export class AgentProcess implements Session {
     opened(process)
     return new Promise((resolve, reject) => {
       process.#started = { resolve, reject }
-      link.send(id, 'core.exec.request', execRequest(link, options)).catch(reject)
+      link.send(id, 'core.exec.request', execRequest(link, options)).catch((error) => {
+        link.release(id)
+        process.#fail(error)
+      })
     })
   }
 
@@ -224,7 +227,7 @@ export class AgentProcess implements Session {
   }
 
   /** For `AgentClient`. */
-  lost(error: AgentError): void {
+  lost(error: Error): void {
     this.#fail(error)
   }
 
@@ -274,7 +277,7 @@ export class AgentProcess implements Session {
     this.#settleExit?.resolve(signal === undefined ? { code } : { code, signal })
   }
 
-  #fail(error: AgentError): void {
+  #fail(error: Error): void {
     this.#close()
     this.#started?.reject(error)
     this.#started = undefined

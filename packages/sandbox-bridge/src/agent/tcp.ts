@@ -23,12 +23,12 @@ export class AgentTcp implements Transport, Session {
   readonly #id: number
   readonly #inbox: Inbox
   readonly #output: InputPacer
-  #connected: { resolve(tcp: AgentTcp): void; reject(error: AgentError): void } | undefined
+  #connected: { resolve(tcp: AgentTcp): void; reject(error: Error): void } | undefined
   #closing = false
   #sentEof = false
   #receivedEof = false
   #ended = false
-  #failure: AgentError | undefined
+  #failure: Error | undefined
   #owedCredit = 0
 
   private constructor(link: Link, id: number) {
@@ -51,7 +51,10 @@ export class AgentTcp implements Transport, Session {
     return new Promise((resolve, reject) => {
       tcp.#connected = { resolve, reject }
       const window = link.has('window') ? { window: WINDOW_BYTES } : {}
-      link.send(id, 'core.tcp.connect', { host, port, ...window }).catch(reject)
+      link.send(id, 'core.tcp.connect', { host, port, ...window }).catch((error) => {
+        link.release(id)
+        tcp.#fail(error)
+      })
     })
   }
 
@@ -123,7 +126,7 @@ export class AgentTcp implements Transport, Session {
   }
 
   /** For `AgentClient`. */
-  lost(error: AgentError): void {
+  lost(error: Error): void {
     this.#fail(error)
   }
 
@@ -149,7 +152,7 @@ export class AgentTcp implements Transport, Session {
     this.#link.release(this.#id)
   }
 
-  #fail(error: AgentError): void {
+  #fail(error: Error): void {
     this.#ended = true
     this.#failure ??= error
     this.#connected?.reject(error)
