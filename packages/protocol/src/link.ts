@@ -74,7 +74,9 @@ export class Link implements ChannelPort {
   /** Set as soon as the machine is dead. */
   #lost: SshError | undefined
   #keepaliveTimer: Timer | undefined
+  /** Signs of life asked for since the peer was last heard, and when the latest was. */
   #unanswered = 0
+  #askedMs = 0
   #detachSignal: () => void = () => {}
 
   constructor(options: LinkOptions) {
@@ -314,23 +316,27 @@ export class Link implements ChannelPort {
   #armKeepalive(): void {
     const keepalive = this.#keepalive
     if (keepalive === undefined || this.#lost !== undefined) return
-    const dueMs = this.#pump.lastInputMs + keepalive.intervalMs
-    const waitMs = this.#unanswered > 0 ? keepalive.intervalMs : Math.max(dueMs - nowMs(), 1)
-    this.#keepaliveTimer = setTimeout(() => {
-      const silentMs = nowMs() - this.#pump.lastInputMs
-      if (silentMs < keepalive.intervalMs) {
-        this.#unanswered = 0
-      } else if (this.#unanswered >= keepalive.countMax) {
-        const text = `the peer was silent for ${Math.round(silentMs / 1000)} s (keepalive)`
-        this.abort(new SshError('SSH_TIMEOUT', text))
-        return
-      } else {
-        this.#unanswered++
-        this.ping().catch(() => {})
-      }
-      this.#armKeepalive()
-    }, waitMs)
-    unref(this.#keepaliveTimer)
+    const sinceMs = Math.max(this.#pump.lastInputMs, this.#askedMs)
+    const timer = setTimeout(
+      () => {
+        if (this.#pump.lastInputMs >= this.#askedMs) this.#unanswered = 0
+        const silentMs = nowMs() - this.#pump.lastInputMs
+        if (silentMs >= keepalive.intervalMs) {
+          if (this.#unanswered >= keepalive.countMax) {
+            const text = `keepalive: the peer was silent for ${Math.round(silentMs)} ms`
+            this.abort(new SshError('SSH_TIMEOUT', text))
+            return
+          }
+          this.#unanswered++
+          this.#askedMs = nowMs()
+          this.ping().catch(() => {})
+        }
+        this.#armKeepalive()
+      },
+      Math.max(1, sinceMs + keepalive.intervalMs - nowMs()),
+    )
+    this.#keepaliveTimer = timer
+    unref(timer)
   }
 
   #watchSignal(signal: AbortSignal | undefined): void {

@@ -13,6 +13,10 @@ import { DISCONNECT } from './wire/numbers.ts'
 const FLUSH_MS = 2000
 /** Time for the peer to end its side after ours, so that a reset does not overtake the goodbye. */
 const LINGER_MS = 1000
+/** Read at most about so much while the machine waits for an answer of ours. */
+const AHEAD_BYTES_MAX = 256 * 1024
+/** What keeping a chunk costs beside its bytes: a peer may send them one by one. */
+const CHUNK_BYTES = 256
 /** Timers of every runtime take 31 bits. */
 const TIMER_MS_MAX = 2 ** 31 - 1
 
@@ -45,11 +49,15 @@ export class Pump {
   #closed = false
   #finishing = false
   #turning = false
+  #feeding = false
   #writing = false
   #wakeQueued = false
   #readEnded = false
   #onReadEnded: () => void = () => {}
-  #onInputWanted: (() => void) | undefined
+  /** Read, but not wanted by the machine yet. */
+  readonly #ahead: Uint8Array[] = []
+  #aheadBytes = 0
+  #onFed: () => void = () => {}
   #timer: Timer | undefined
   #timerAtMs = Number.POSITIVE_INFINITY
   #lastInputMs = nowMs()
@@ -134,23 +142,24 @@ export class Pump {
     this.#transport.abort(error)
   }
 
+  /**
+   * Reads a little ahead of a machine that waits for an answer of ours, so that a peer that goes
+   * away meanwhile is noticed.
+   */
   async #readLoop(): Promise<void> {
     try {
-      for (;;) {
-        if (!this.#machine.wantsInput && !this.#closed) {
-          await new Promise<void>((resolve) => {
-            this.#onInputWanted = resolve
-          })
-          continue
-        }
-        const chunk = await this.#transport.read()
-        if (chunk === undefined) break
+      for (let chunk = await this.#transport.read(); chunk; chunk = await this.#transport.read()) {
         // After the end what still comes is read and dropped, until the peer sees the end too.
         if (this.#closed) continue
         this.#lastInputMs = nowMs()
-        this.#machine.advance(this.#clockMs())
-        this.#machine.receive(chunk)
-        this.#turn()
+        this.#ahead.push(chunk)
+        this.#aheadBytes += chunk.length + CHUNK_BYTES
+        this.#feed()
+        while (this.#aheadBytes > AHEAD_BYTES_MAX && !this.#closed) {
+          await new Promise<void>((resolve) => {
+            this.#onFed = resolve
+          })
+        }
       }
     } catch (error) {
       this.#transportFailed(error)
@@ -161,6 +170,21 @@ export class Pump {
       this.#machine.receiveEnd()
       this.#turn()
     }
+  }
+
+  /** Gives the machine what it wants of what was read. */
+  #feed(): void {
+    if (this.#feeding) return
+    this.#feeding = true
+    while (this.#machine.wantsInput) {
+      const chunk = this.#ahead.shift()
+      if (chunk === undefined) break
+      this.#aheadBytes -= chunk.length + CHUNK_BYTES
+      this.#machine.advance(this.#clockMs())
+      this.#machine.receive(chunk)
+      this.#turn()
+    }
+    this.#feeding = false
   }
 
   #clockMs(): number {
@@ -185,7 +209,8 @@ export class Pump {
     } finally {
       this.#turning = false
     }
-    if (this.#machine.wantsInput) this.#wakeReader()
+    if (this.#ahead.length > 0 && this.#machine.wantsInput) this.#feed()
+    if (this.#aheadBytes <= AHEAD_BYTES_MAX) this.#onFed()
     if (!this.#writing) void this.#writeLoop()
     this.#armTimer()
   }
@@ -222,7 +247,9 @@ export class Pump {
     if (this.#closed) return
     this.#closed = true
     clearTimeout(this.#timer)
-    this.#wakeReader()
+    this.#ahead.length = 0
+    this.#aheadBytes = 0
+    this.#onFed()
     // A peer that takes nothing more must not keep us from going.
     const flush = setTimeout(() => this.#transport.abort(), FLUSH_MS)
     void this.#finished.promise.then(() => clearTimeout(flush))
@@ -249,12 +276,6 @@ export class Pump {
     }
     this.#transport.abort()
     this.#finished.resolve()
-  }
-
-  #wakeReader(): void {
-    const wake = this.#onInputWanted
-    this.#onInputWanted = undefined
-    wake?.()
   }
 
   /** Re-arms only for an earlier deadline: a later one is noticed when the timer fires. */
