@@ -104,6 +104,7 @@ export class Channel implements Transport {
   /** Why stdout may not be written any more. */
   #refused: unknown
   #failure: SshError | undefined
+  #abortReason: unknown
   #readable: ReadableStream<Uint8Array> | undefined
   #readableStderr: ReadableStream<Uint8Array> | undefined
   #writable: WritableStream<Uint8Array> | undefined
@@ -195,7 +196,9 @@ export class Channel implements Transport {
    * and what was not read is dropped. Resources are free once `closed` resolves.
    */
   abort(reason?: unknown): void {
-    const why = reason ?? new SshError('SSH_ABORTED', 'the channel was closed on this side')
+    this.#abortReason ??=
+      reason ?? new SshError('SSH_ABORTED', 'the channel was closed on this side')
+    const why = this.#abortReason
     this.#stdout.abort(why)
     this.#stderr.abort(why)
     this.#failWriting(why)
