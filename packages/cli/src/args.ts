@@ -154,7 +154,14 @@ class ArgumentParser {
         'set a variable; NAME alone takes it from here (repeatable)',
         (text, before: Record<string, string> = {}) => this.#addVariable(text, before),
       )
-      .option('--cwd <directory>', 'directory to start in (default: home)')
+      .addOption(
+        new Option('--cwd <directory>', 'directory to start in (default: home)').argParser(
+          (text) => {
+            if (text.startsWith('/')) return text
+            throw new InvalidArgumentError('it is an absolute path in the sandbox.')
+          },
+        ),
+      )
       .option('--detach-keys <keys>', 'keys that leave a terminal session (default: ctrl-])')
     addInactivity(command)
     command.addHelpText('after', CONNECT_HELP).action((sandbox: string | undefined) => {

@@ -36,10 +36,15 @@ export function explain(error: unknown): string {
   const parts: string[] = []
   let current: unknown = error
   for (let depth = 0; current !== undefined && current !== null && depth < 8; depth++) {
-    const text = current instanceof Error ? current.message : String(current)
+    const text = current instanceof Error ? systemReason(current.message) : String(current)
     if (text !== '' && !parts.some((part) => part.includes(text))) parts.push(text)
     if (current instanceof SandboxError || current instanceof CliError) break
     current = current instanceof Error ? current.cause : undefined
   }
   return parts.length === 0 ? 'unknown error' : parts.join(': ')
+}
+
+/** `ENOENT: no such file or directory, open '/x'` in words alone; the rest is said before it. */
+function systemReason(message: string): string {
+  return /^E[A-Z0-9]+: ([^,]+), \w+(?: '.*')?$/s.exec(message)?.[1] ?? message
 }

@@ -14,6 +14,7 @@ import {
   readSync,
   renameSync,
   type Stats,
+  statSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -55,10 +56,31 @@ export function readBoundedFile(path: string, bytesMax: number): FileRead {
  */
 export function makePrivateDirectory(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    makeDirectories(path, 0o700)
     if (!isWindows) chmodSync(path, 0o700)
   } catch (cause) {
     throw new SandboxError('HOME_UNUSABLE', `cannot create ${path}: ${reasonOf(cause)}`, { cause })
+  }
+}
+
+/**
+ * Makes a directory and its missing parents; false if it was there. Node's own recursive mkdir
+ * never returns where a file system answers ENOENT to a new name, as /proc does.
+ * @throws the system's error
+ */
+export function makeDirectories(path: string, mode?: number): boolean {
+  try {
+    mkdirSync(path, mode)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' && dirname(path) !== path) {
+      // The parent was missing, or this cannot be made at all: then the same error comes again.
+      if (!makeDirectories(dirname(path), mode)) throw error
+      mkdirSync(path, mode)
+      return true
+    }
+    if (errnoOf(error) === 'EEXIST' && statSync(path).isDirectory()) return false
+    throw error
   }
 }
 

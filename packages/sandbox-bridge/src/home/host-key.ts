@@ -1,9 +1,14 @@
 /** The host key of a sandbox: made once, at 0600, by whichever process needs it first. */
-import { chmodSync, mkdirSync } from 'node:fs'
+import { chmodSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { generateKey, type PrivateKey, parsePrivateKey, SshError } from '@sandbox-ssh/protocol'
 import { errnoOf, reasonOf, SandboxError } from './errors.ts'
-import { createFileExclusively, makePrivateDirectory, readBoundedFile } from './files.ts'
+import {
+  createFileExclusively,
+  makeDirectories,
+  makePrivateDirectory,
+  readBoundedFile,
+} from './files.ts'
 
 /** Real ones are under 8 KiB. */
 const HOST_KEY_BYTES_MAX = 64 * 1024
@@ -67,7 +72,7 @@ function makeParents(path: string, custom: boolean): void {
   const directory = dirname(path)
   if (!custom) return makePrivateDirectory(directory)
   try {
-    mkdirSync(directory, { recursive: true })
+    makeDirectories(directory)
   } catch (cause) {
     throw new SandboxError('HOME_UNUSABLE', `cannot create ${directory}: ${reasonOf(cause)}`, {
       cause,

@@ -1,8 +1,8 @@
 /** Where an embedded sandbox keeps its files, and where its processes meet. */
-import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync } from 'node:fs'
+import { chmodSync, lchownSync, lstatSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { reasonOf, SandboxError } from '../home/errors.ts'
-import { makePrivateDirectory } from '../home/files.ts'
+import { makeDirectories, makePrivateDirectory } from '../home/files.ts'
 import type { Home } from '../home/home.ts'
 import type { LocalNetwork } from '../home/names.ts'
 import { nameHash } from '../home/sockets.ts'
@@ -70,7 +70,7 @@ export function prepareLayout(layout: LocalLayout): void {
     [layout.etcPath, 0o755],
   ] as const) {
     try {
-      if (mkdirSync(path, { recursive: true }) !== undefined) chmodSync(path, mode)
+      if (makeDirectories(path)) chmodSync(path, mode)
     } catch (cause) {
       throw new SandboxError('HOME_UNUSABLE', `cannot create ${path}: ${reasonOf(cause)}`, {
         cause,

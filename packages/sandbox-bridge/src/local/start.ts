@@ -4,6 +4,7 @@ import { renameSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Transport } from '@sandbox-ssh/protocol'
 import { shortSocketPath } from '../carriers/socket-path.ts'
 import { keepTail } from '../carriers/stdio.ts'
@@ -12,6 +13,7 @@ import { errnoOf, reasonOf, SandboxError } from '../home/errors.ts'
 import { removeQuietly } from '../home/files.ts'
 import { type GuestCommand, guestCommand, type Isolation, isolationsToTry } from './bubblewrap.ts'
 import { awaitGreeting } from './greeting.ts'
+import { coverInherited } from './inherited.ts'
 import { type LocalLayout, ownFiles } from './layout.ts'
 import type { LocalPrograms } from './programs.ts'
 import { type LocalState, writeState } from './state.ts'
@@ -19,6 +21,8 @@ import { writeEtc } from './system.ts'
 
 /** A guest that greets later than this does not work. */
 const GREETING_MS = 15_000
+/** For a child's last words to arrive after its end. */
+const LAST_WORDS_MS = 500
 
 /** A started sandbox and the first connection to it. */
 export interface StartedGuest {
@@ -72,26 +76,36 @@ async function launch(
   signal: AbortSignal | undefined,
 ): Promise<Transport | string> {
   const socket = await listenPrivately(layout)
+  const covered = coverInherited(4)
   const child = spawn(command, args, {
     env,
     detached: true,
     // The sandbox must not keep the user's directories busy.
     cwd: cwd ?? '/',
-    stdio: ['ignore', 'ignore', 'pipe', socket.fd],
+    stdio: ['ignore', 'ignore', 'pipe', socket.fd, ...covered.stdio],
   })
   const ended = new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(startFailure(command, error)))
-    child.once('exit', (code, by) => resolve(`${command} ended with ${by ?? `status ${code}`}`))
+    child.once('exit', async (code, by) => {
+      await Promise.race([said, sleep(LAST_WORDS_MS, undefined, { ref: false })])
+      resolve(`${command} ended with ${by ?? `status ${code}`}`)
+    })
   })
+  const said = new Promise((resolve) => child.once('close', resolve))
   const tail = child.stderr === null ? () => '' : keepTail(child.stderr)
   socket.handOver()
+  covered.release()
   const attempt = new AbortController()
   try {
-    const greeted = greetingOf(privateSocket(layout), attempt.signal)
+    const greeted = greetingOf(privateSocket(layout), attempt.signal).catch(async (error) => {
+      // With a guest that dies its socket breaks first; what the guest said is the better reason.
+      const words = await Promise.race([ended, sleep(2 * LAST_WORDS_MS)])
+      if (typeof words === 'string') return words
+      throw error
+    })
     const outcome = await Promise.race([greeted, ended, aborted(signal, attempt.signal)])
     if (typeof outcome !== 'string') return outcome
-    const said = tail().trim()
-    return said === '' ? outcome : said
+    return tail().trim() || outcome
   } catch (error) {
     if (child.pid !== undefined) killGroup(child.pid)
     if (signal?.aborted) throw error
