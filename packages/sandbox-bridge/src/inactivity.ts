@@ -5,19 +5,23 @@ import { SshError, type Transport } from '@sandbox-ssh/protocol'
 const TIMER_MS_MAX = 0x7fff_ffff
 
 /**
- * The transport, aborted with SshError `SSH_TIMEOUT` once no byte has passed either way for
- * `seconds`; 0 or undefined: never.
+ * The transport, and `expire` called with SshError `SSH_TIMEOUT` once no byte has passed either way
+ * for `seconds`; 0 or undefined: never. By default the transport is then aborted.
  */
-export function withInactivityLimit(transport: Transport, seconds: number | undefined): Transport {
+export function withInactivityLimit(
+  transport: Transport,
+  seconds: number | undefined,
+  expire: (error: SshError) => void = (error) => transport.abort(error),
+): Transport {
   if (seconds === undefined || seconds === 0) return transport
   const limitMs = Math.min(seconds * 1000, TIMER_MS_MAX)
   let timer: ReturnType<typeof setTimeout> | undefined
-  const expire = (): void => {
-    transport.abort(new SshError('SSH_TIMEOUT', `no activity for ${seconds} seconds`))
-  }
   const restart = (): void => {
     clearTimeout(timer)
-    timer = setTimeout(expire, limitMs)
+    timer = setTimeout(() => {
+      timer = undefined
+      expire(new SshError('SSH_TIMEOUT', `no activity for ${seconds} seconds`))
+    }, limitMs)
   }
   const stop = (): void => {
     clearTimeout(timer)
@@ -29,7 +33,7 @@ export function withInactivityLimit(transport: Transport, seconds: number | unde
       try {
         const chunk = await transport.read()
         if (chunk === undefined) stop()
-        else restart()
+        else if (timer !== undefined) restart()
         return chunk
       } catch (error) {
         stop()

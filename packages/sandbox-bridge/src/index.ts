@@ -34,6 +34,7 @@ export {
   serveGuest,
 } from './serve-guest.ts'
 export type { SessionSettings } from './settings.ts'
+export { SftpClient } from './sftp-client.ts'
 export {
   exitStatus,
   type SshAttachOptions,

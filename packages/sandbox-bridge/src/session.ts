@@ -33,8 +33,9 @@ export async function runSession(
   } catch (error) {
     return tellFailure(session, error)
   }
+  guest.hold(untilGone(session, program))
   try {
-    return await join(session, guest, program)
+    return await join(session, program)
   } catch (error) {
     return tellFailure(session, error)
   }
@@ -74,25 +75,31 @@ async function start(
   )
 }
 
-async function join(
-  session: ServerSession,
-  guest: GuestConnection,
-  program: AgentProcess,
-): Promise<ExitResult> {
+async function join(session: ServerSession, program: AgentProcess): Promise<ExitResult> {
   session.onSignal((name) => void program.signal(name))
   session.onWindowChange(({ columns, rows, widthPixels, heightPixels }) =>
     program.resize(columns, rows, widthPixels, heightPixels),
   )
-  const gone = (): void => guest.hold(hangUp(program))
+  copyInput(session, program).catch(() => {})
+  await Promise.all([copyStdout(session, program), copyStderr(session, program)])
+  return exitResult(await program.exited)
+}
+
+/** The program's whole life, and what is done to it if its session ends before. */
+async function untilGone(session: ServerSession, program: AgentProcess): Promise<void> {
+  let gone = (): void => {}
+  const sessionEnd = new Promise<void>((resolve) => {
+    gone = resolve
+  })
   session.signal.addEventListener('abort', gone, { once: true })
   if (session.signal.aborted) gone()
-  copyInput(session, program).catch(() => {})
-  try {
-    await Promise.all([copyStdout(session, program), copyStderr(session, program)])
-    return exitResult(await program.exited)
-  } finally {
-    session.signal.removeEventListener('abort', gone)
-  }
+  const programEnd = program.exited.then(
+    () => {},
+    () => {},
+  )
+  await Promise.race([programEnd, sessionEnd])
+  session.signal.removeEventListener('abort', gone)
+  if (session.signal.aborted) await hangUp(program)
 }
 
 /** Ends with the client's input, or with the session. */

@@ -1,10 +1,10 @@
 /** The client of `SandboxSshOps`: programs, terminals and files in a sandbox, in one process. */
 import type { Client, ExitStatus, RunOptions } from '@sandbox-ssh/protocol'
-import { openSftp, type SftpClient } from '@sandbox-ssh/sftp'
 import { signalNumber } from './agent/signals.ts'
 import { type NativeSession, nativeSession } from './native-session.ts'
 import type { Sandbox } from './sandbox.ts'
 import { checkBoolean, checkEnv, checkInactivity, checkText } from './settings.ts'
+import { SftpClient } from './sftp-client.ts'
 import { type AttachStreams, attach, terminalName, terminalSize } from './terminal/attach.ts'
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from './terminal/detach-keys.ts'
 
@@ -140,7 +140,7 @@ export class SshClient {
    */
   async sftp(): Promise<SftpClient> {
     this.#requireOpen()
-    return openSftp(this.#session.client)
+    return SftpClient.open(this.#session.client)
   }
 
   /** Ends everything that runs through this client, and the connection. */

@@ -1,6 +1,7 @@
 /** The server of `SandboxSshOps`: SSH clients from outside, into a sandbox. */
 import {
   type CryptoProvider,
+  DISCONNECT,
   nodeStreams,
   type PublicKey,
   type ServerConnection,
@@ -20,6 +21,9 @@ import { withInactivityLimit } from './inactivity.ts'
 import type { Sandbox } from './sandbox.ts'
 import { type GuestPolicy, type PeerAddresses, serveGuest } from './serve-guest.ts'
 import { checkBoolean, checkEnvPatterns, checkInactivity, checkText } from './settings.ts'
+
+/** How long a last word may take to be sent. */
+const GOODBYE_MS = 1000
 
 /** Options of `prepareServer`. */
 export interface SshServerOptions
@@ -146,21 +150,30 @@ export class SshServer {
     const sandbox = this.#sandbox
     const signal = options.signal === undefined ? ending : AbortSignal.any([ending, options.signal])
     const guest = new GuestConnection(() => sandbox.connectAgent(), sandbox.settings)
-    const limited = withInactivityLimit(transport, this.#inactivitySecs)
-    const connection = await serveGuest(limited, guest, {
+    let connection: ServerConnection | undefined
+    let expired: SshError | undefined
+    const limited = withInactivityLimit(transport, this.#inactivitySecs, (error) => {
+      expired = error
+      // Said to the client, who need not be there to hear it.
+      void connection?.close(DISCONNECT.BY_APPLICATION, error.message)
+      setTimeout(() => transport.abort(error), connection === undefined ? 0 : GOODBYE_MS)
+    })
+    connection = await serveGuest(limited, guest, {
       hostKeys: this.#hostKeys,
       auth: { publickey: ({ key }) => this.#authorizes(key) },
       ...{ user, sftp, readOnlySftp, acceptEnv, permitOpen, onError, peer: options.peer, signal },
       ...(crypto === undefined ? {} : { crypto }),
       ...(trace === undefined ? {} : { trace }),
     })
-    const end = (): void => void connection.close()
+    const opened = connection
+    const end = (): void => void opened.close()
     signal.addEventListener('abort', end, { once: true })
     if (signal.aborted) end()
-    options.onLogin?.(connection)
-    const error = await connection.closed
+    options.onLogin?.(opened)
+    const error = await opened.closed
     signal.removeEventListener('abort', end)
     await guest.close()
+    if (expired !== undefined) throw expired
     if (error !== undefined && !isGoodbye(error) && !signal.aborted) throw error
   }
 

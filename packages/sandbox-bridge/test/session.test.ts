@@ -169,6 +169,14 @@ for (const [name, guest] of [
     assert.is(readFileSync(log, 'utf8'), 'HUP\nTERM\n')
   })
 
+  add('so does the end of the connection', async ({ client, directory, close }) => {
+    const log = join(directory, 'log')
+    const process = await client.exec(`trap 'echo HUP > ${log}; exit' HUP; echo up; cat`)
+    await readUntil(process, 'up')
+    await close()
+    assert.is(readFileSync(log, 'utf8'), 'HUP\n')
+  })
+
   add('an abort signal ends the program', async ({ client }) => {
     const ending = new AbortController()
     const process = await client.exec('echo $$; exec sleep 100', { signal: ending.signal })
