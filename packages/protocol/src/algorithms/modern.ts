@@ -8,6 +8,7 @@ import {
   aes256Gcm,
   chacha20Poly1305,
 } from './ciphers.ts'
+import { groupExchangeSha256 } from './group-exchange.ts'
 import { group14Sha256, group16Sha512, group18Sha512 } from './group-kex.ts'
 import {
   mlkem768nistp256Sha256,
@@ -65,6 +66,7 @@ export function modern(crypto: CryptoProvider): Algorithms {
       group16Sha512,
       group18Sha512,
       group14Sha256,
+      groupExchangeSha256,
     ],
     hostKeys: signatures,
     ciphers: [

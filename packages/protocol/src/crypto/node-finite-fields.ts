@@ -5,7 +5,7 @@
 import { bytesOf, integer, shortBytesOf } from './big-integers.ts'
 import { equalBytes } from './equal-bytes.ts'
 import { fromHex } from './hex.ts'
-import { modpPrime, modpPrimeBytes } from './modp-groups.ts'
+import { isModpPrime, modpPrime, modpPrimeBytes } from './modp-groups.ts'
 import { nobleCrypto } from './noble.ts'
 import {
   abc,
@@ -114,7 +114,11 @@ const RSA_KNOWN_SIGNATURE_SHA256 =
 /** Portable code needs some milliseconds for what is tried out, native code less than one. */
 const SLOW_MS = 100
 
-/** OpenSSL knows the groups of RFC 3526 and then skips its costly test for primes. */
+/**
+ * OpenSSL knows the groups of RFC 3526 and then skips its test for primes. Of any other prime, as
+ * in group exchange, the test takes seconds, where the portable code takes some tens of
+ * milliseconds.
+ */
 function modPow(node: NodeCrypto): Override {
   const native: CryptoProvider['modPow'] = (base, exponent, modulus) => {
     const own = node.createDiffieHellman(modulus, new Uint8Array([2]))
@@ -138,7 +142,10 @@ function modPow(node: NodeCrypto): Override {
   const on = atFirstUse(native, nobleCrypto.modPow, works)
   return {
     primitive: 'modpow',
-    override: { modPow: (base, exponent, modulus) => on()(base, exponent, modulus) },
+    override: {
+      modPow: (base, exponent, modulus) =>
+        (isModpPrime(modulus) ? on() : nobleCrypto.modPow)(base, exponent, modulus),
+    },
     works: () => typeof node.createDiffieHellman === 'function',
   }
 }

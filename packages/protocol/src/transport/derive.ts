@@ -12,6 +12,8 @@ export interface ExchangeTranscript {
   readonly clientKexinit: Uint8Array
   readonly serverKexinit: Uint8Array
   readonly hostKey: Uint8Array
+  /** Under group exchange what was agreed on first (RFC 4419 §3), else nothing. */
+  readonly group: Uint8Array
   readonly clientEphemeral: Uint8Array
   readonly serverEphemeral: Uint8Array
   /** In its wire encoding, mpint or string. */
@@ -30,6 +32,7 @@ export function exchangeHash(
     .string(transcript.clientKexinit)
     .string(transcript.serverKexinit)
     .string(transcript.hostKey)
+    .bytes(transcript.group)
     .string(transcript.clientEphemeral)
     .string(transcript.serverEphemeral)
     .bytes(transcript.sharedSecret)

@@ -2,7 +2,7 @@
  * Key exchange, the first and every later one: KEXINIT, the method's two messages, NEWKEYS, and
  * when to do it again. RFC 4253 §7 to §9.
  */
-import type { KexInitiator, SignatureSpec } from '../algorithms/spec.ts'
+import type { DhGroup, DhGroupRequest, KexInitiator, SignatureSpec } from '../algorithms/spec.ts'
 import { assert } from '../assert.ts'
 import { SshError } from '../errors.ts'
 import { PublicKey } from '../keys/public-key.ts'
@@ -10,7 +10,18 @@ import { REKEY_BYTES, REKEY_MS, REKEY_PACKETS } from '../limits.ts'
 import type { Context } from '../machine/context.ts'
 import type { Negotiated } from '../machine/event.ts'
 import { MSG } from '../wire/numbers.ts'
-import { type Kexinit, kexInit, kexinit, kexReply, newKeys } from '../wire/transport.ts'
+import {
+  type Kexinit,
+  kexGexGroup,
+  kexGexInit,
+  kexGexReply,
+  kexGexRequest,
+  kexInit,
+  kexinit,
+  kexReply,
+  newKeys,
+} from '../wire/transport.ts'
+import { Writer } from '../wire/writer.ts'
 import { deriveKeys, exchangeHash, type KeyMaterial } from './derive.ts'
 import {
   type Agreement,
@@ -21,6 +32,8 @@ import {
   peerWantsExtInfo,
 } from './negotiate.ts'
 import type { PacketReader, PacketWriter } from './packets.ts'
+
+const NOTHING = new Uint8Array(0)
 
 /** When to exchange keys again, per direction; the sooner of all counts. */
 export interface RekeyLimits {
@@ -34,12 +47,23 @@ interface Exchange {
   readonly agreement: Agreement
   readonly own: Uint8Array
   readonly peer: Uint8Array
+  /** Agreed on first, under group exchange (RFC 4419). */
+  readonly group?: AgreedGroup
+}
+
+interface AgreedGroup {
+  readonly group: DhGroup
+  /** What the exchange hash covers of it. */
+  readonly transcript: Uint8Array
 }
 
 type State =
   /** No exchange is under way. */
   | { readonly phase: 'idle' }
   | { readonly phase: 'kexinit-sent'; readonly own: Uint8Array }
+  /** Group exchange: the client has asked for a group, the server is to be asked. */
+  | { readonly phase: 'awaiting-group'; readonly exchange: Exchange }
+  | { readonly phase: 'awaiting-group-request'; readonly exchange: Exchange }
   /** Client: INIT is out. */
   | {
       readonly phase: 'awaiting-reply'
@@ -214,9 +238,13 @@ export class KeyExchange {
         return this.#receiveKexinit(payload)
       case MSG.NEWKEYS:
         return this.#receiveNewKeys(payload)
+      case MSG.KEX_GEX_REQUEST:
+        return this.#receiveGroupRequest(payload)
       case MSG.KEX_INIT:
+      case MSG.KEX_GEX_INIT:
         return this.#receiveInit(payload)
       default:
+        if (this.#state.phase === 'awaiting-group') return this.#receiveGroup(payload)
         return this.#receiveReply(payload)
     }
   }
@@ -231,10 +259,14 @@ export class KeyExchange {
       case 'idle':
       case 'kexinit-sent':
         return number === MSG.KEXINIT
-      case 'awaiting-init':
-        return number === MSG.KEX_INIT
-      case 'awaiting-reply':
+      case 'awaiting-group-request':
+        return number === MSG.KEX_GEX_REQUEST
+      case 'awaiting-group':
         return number === MSG.KEX_REPLY
+      case 'awaiting-init':
+        return number === (this.#state.exchange.group ? MSG.KEX_GEX_INIT : MSG.KEX_INIT)
+      case 'awaiting-reply':
+        return number === (this.#state.exchange.group ? MSG.KEX_GEX_REPLY : MSG.KEX_REPLY)
       case 'asking':
         return false
       case 'awaiting-newkeys':
@@ -258,12 +290,45 @@ export class KeyExchange {
     )
     this.#ignoreGuess = agreement.ignoreGuess
     const exchange: Exchange = { agreement, own, peer: payload.slice() }
+    const { groupExchange } = agreement.kex
     if (role === 'server') {
-      this.#state = { phase: 'awaiting-init', exchange }
-      return
+      this.#state = { phase: groupExchange ? 'awaiting-group-request' : 'awaiting-init', exchange }
+    } else if (groupExchange !== undefined) {
+      this.#writer.packet(kexGexRequest.encode(groupExchange.request))
+      this.#state = { phase: 'awaiting-group', exchange }
+    } else {
+      this.#sendInit(exchange)
     }
-    const initiator = agreement.kex.initiate(this.#context.crypto)
-    this.#writer.packet(kexInit.encode({ ephemeralPublicKey: initiator.init }))
+  }
+
+  /** Server, RFC 4419: a group for what the client takes. */
+  #receiveGroupRequest(payload: Uint8Array): void {
+    assert(this.#state.phase === 'awaiting-group-request', 'permits() let only this through')
+    const { exchange } = this.#state
+    const request = kexGexRequest.decode(payload)
+    const group = exchange.agreement.kex.groupExchange?.choose(request)
+    assert(group !== undefined, 'the method agrees on a group')
+    this.#writer.packet(kexGexGroup.encode(group))
+    this.#state = { phase: 'awaiting-init', exchange: withGroup(exchange, request, group) }
+  }
+
+  /** Client, RFC 4419: the server's group. */
+  #receiveGroup(payload: Uint8Array): void {
+    assert(this.#state.phase === 'awaiting-group', 'permits() let only this through')
+    const { exchange } = this.#state
+    const { prime, generator } = kexGexGroup.decode(payload)
+    const group = { prime: prime.slice(), generator: generator.slice() }
+    const { groupExchange } = exchange.agreement.kex
+    assert(groupExchange !== undefined, 'the method agrees on a group')
+    groupExchange.check(group)
+    this.#sendInit(withGroup(exchange, groupExchange.request, group))
+  }
+
+  #sendInit(exchange: Exchange): void {
+    const { kex } = exchange.agreement
+    const initiator = kex.initiate(this.#context.crypto, exchange.group?.group)
+    const codec = exchange.group ? kexGexInit : kexInit
+    this.#writer.packet(codec.encode({ ephemeralPublicKey: initiator.init }))
     this.#state = { phase: 'awaiting-reply', exchange, initiator }
   }
 
@@ -283,11 +348,15 @@ export class KeyExchange {
   #receiveInit(payload: Uint8Array): void {
     assert(this.#state.phase === 'awaiting-init', 'permits() let only an expected INIT through')
     const { exchange } = this.#state
-    const { ephemeralPublicKey } = kexInit.decode(payload)
-    const { agreement } = exchange
+    const { agreement, group } = exchange
+    const { ephemeralPublicKey } = (group ? kexGexInit : kexInit).decode(payload)
     const hostKey = this.#options.hostKeys.find((key) => key.type === agreement.hostKey.keyType)
     assert(hostKey !== undefined, `a host key for ${agreement.hostKey.name}`)
-    const { reply, sharedSecret } = agreement.kex.respond(this.#context.crypto, ephemeralPublicKey)
+    const { reply, sharedSecret } = agreement.kex.respond(
+      this.#context.crypto,
+      ephemeralPublicKey,
+      group?.group,
+    )
     const material = this.#material(exchange, hostKey.blob, ephemeralPublicKey, reply, sharedSecret)
     this.#state = { phase: 'asking' }
     this.#context.ask(
@@ -303,7 +372,11 @@ export class KeyExchange {
           throw new SshError('SSH_SIGN', `the host key ${hostKey.fingerprint()} did not sign`)
         }
         this.#writer.packet(
-          kexReply.encode({ hostKey: hostKey.blob, ephemeralPublicKey: reply, signature }),
+          (group ? kexGexReply : kexReply).encode({
+            hostKey: hostKey.blob,
+            ephemeralPublicKey: reply,
+            signature,
+          }),
         )
         this.#sendNewKeys(exchange, material)
       },
@@ -315,7 +388,7 @@ export class KeyExchange {
     assert(this.#state.phase === 'awaiting-reply', 'permits() let only an expected REPLY through')
     const { exchange, initiator } = this.#state
     const { crypto } = this.#context
-    const reply = kexReply.decode(payload)
+    const reply = (exchange.group ? kexGexReply : kexReply).decode(payload)
     const spec = exchange.agreement.hostKey
     const hostKey = PublicKey.fromBlob(reply.hostKey)
     if (hostKey.type !== spec.keyType) {
@@ -367,6 +440,7 @@ export class KeyExchange {
       clientKexinit: isClient ? exchange.own : exchange.peer,
       serverKexinit: isClient ? exchange.peer : exchange.own,
       hostKey,
+      group: exchange.group?.transcript ?? NOTHING,
       clientEphemeral,
       serverEphemeral,
       sharedSecret,
@@ -434,6 +508,18 @@ export class KeyExchange {
     this.#bytesMax = Math.min(rekey.bytes ?? REKEY_BYTES, ...bytes)
     this.#packetsMax = Math.min(rekey.packets ?? REKEY_PACKETS, ...packets)
   }
+}
+
+/** Remembers a group, with what RFC 4419 §3 wants hashed of it: min, n, max, p and g. */
+function withGroup(exchange: Exchange, request: DhGroupRequest, group: DhGroup): Exchange {
+  const transcript = new Writer(1100)
+    .uint32(request.minimum)
+    .uint32(request.preferred)
+    .uint32(request.maximum)
+    .mpint(group.prime)
+    .mpint(group.generator)
+    .finish()
+  return { ...exchange, group: { group, transcript } }
 }
 
 function describe(role: 'client' | 'server', agreement: Agreement, strict: boolean): Negotiated {

@@ -1,6 +1,16 @@
 /** Messages of the transport layer: RFC 4253, RFC 8308, OpenSSH PROTOCOL §1.9. */
 import { SshError } from '../errors.ts'
-import { ascii, boolean, type Field, fixed, nameList, string, uint32, utf8 } from './fields.ts'
+import {
+  ascii,
+  boolean,
+  type Field,
+  fixed,
+  mpint,
+  nameList,
+  string,
+  uint32,
+  utf8,
+} from './fields.ts'
 import { type Message, message } from './message.ts'
 import { MSG } from './numbers.ts'
 
@@ -140,6 +150,38 @@ export interface KexReply {
   readonly signature: Uint8Array
 }
 export const kexReply: Message<KexReply> = message(MSG.KEX_REPLY, 'KEX_REPLY', {
+  hostKey: string,
+  ephemeralPublicKey: string,
+  signature: string,
+})
+
+/** SSH_MSG_KEX_DH_GEX_REQUEST, RFC 4419 §3; sizes in bits. */
+export interface KexGexRequest {
+  readonly minimum: number
+  readonly preferred: number
+  readonly maximum: number
+}
+export const kexGexRequest: Message<KexGexRequest> = message(
+  MSG.KEX_GEX_REQUEST,
+  'KEX_GEX_REQUEST',
+  { minimum: uint32, preferred: uint32, maximum: uint32 },
+)
+
+/** SSH_MSG_KEX_DH_GEX_GROUP, RFC 4419 §3. */
+export interface KexGexGroup {
+  readonly prime: Uint8Array
+  readonly generator: Uint8Array
+}
+export const kexGexGroup: Message<KexGexGroup> = message(MSG.KEX_REPLY, 'KEX_GEX_GROUP', {
+  prime: mpint,
+  generator: mpint,
+})
+
+/** SSH_MSG_KEX_DH_GEX_INIT and _REPLY, RFC 4419 §3: as KEX_INIT and KEX_REPLY. */
+export const kexGexInit: Message<KexInit> = message(MSG.KEX_GEX_INIT, 'KEX_GEX_INIT', {
+  ephemeralPublicKey: string,
+})
+export const kexGexReply: Message<KexReply> = message(MSG.KEX_GEX_REPLY, 'KEX_GEX_REPLY', {
   hostKey: string,
   ephemeralPublicKey: string,
   signature: string,

@@ -20,6 +20,12 @@ const name = fc
   .string({ minLength: 1, maxLength: 20 })
   .map((value) => value.replace(/[^!-+.-~]/g, 'x'))
 
+/** A magnitude as it is read: without leading zeros. */
+function withoutZeros(value: Uint8Array): Uint8Array {
+  const start = value.findIndex((byte) => byte !== 0)
+  return start < 0 ? new Uint8Array(0) : value.subarray(start)
+}
+
 /** An arbitrary for each shared field; lists of one message are below. */
 const byField = new Map<unknown, fc.Arbitrary<unknown>>([
   [fields.uint8, fc.integer({ min: 0, max: 255 })],
@@ -30,7 +36,7 @@ const byField = new Map<unknown, fc.Arbitrary<unknown>>([
   [fields.utf8, text],
   [fields.ascii, name],
   [fields.nameList, fc.array(name, { maxLength: 8 })],
-  [fields.mpint, bytes.map((value) => value.subarray(value.findIndex((byte) => byte !== 0)))],
+  [fields.mpint, bytes.map(withoutZeros)],
   [fields.rest, bytes],
 ])
 
