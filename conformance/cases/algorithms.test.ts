@@ -3,25 +3,12 @@
 // Time limit: 300 s
 
 import * as assert from 'uvu/assert'
+import { offered, opensshHas } from '../algorithms.ts'
 import { bytes } from '../data.ts'
 import { againstServers, type Case } from '../matrix.ts'
 
-const ciphers = [
-  'chacha20-poly1305@openssh.com',
-  'aes256-gcm@openssh.com',
-  'aes128-gcm@openssh.com',
-  'aes256-ctr',
-  'aes128-ctr',
-]
-
-const macs = [
-  'hmac-sha2-256',
-  'hmac-sha2-512',
-  'hmac-sha2-256-etm@openssh.com',
-  'hmac-sha2-512-etm@openssh.com',
-]
-
-const kexes = ['curve25519-sha256', 'curve25519-sha256@libssh.org']
+const common = (family: keyof typeof offered): readonly string[] =>
+  offered[family].filter((name) => opensshHas(family, name))
 
 /** A case that sends 1 MiB around with `options` and looks at what was negotiated. */
 function negotiates(name: string, options: readonly string[], pattern: RegExp): Case {
@@ -41,17 +28,17 @@ function negotiates(name: string, options: readonly string[], pattern: RegExp): 
 const literally = (text: string): string => text.replaceAll('.', '\\.')
 
 againstServers('Algorithms', [
-  ...ciphers.map((name) =>
+  ...common('cipher').map((name) =>
     negotiates(name, [`Ciphers=${name}`], new RegExp(`client->server cipher: ${literally(name)} `)),
   ),
-  ...macs.map((name) =>
+  ...common('mac').map((name) =>
     negotiates(
       name,
       ['Ciphers=aes128-ctr', `MACs=${name}`],
       new RegExp(`client->server cipher: aes128-ctr MAC: ${literally(name)} `),
     ),
   ),
-  ...kexes.map((name) =>
+  ...common('kex').map((name) =>
     negotiates(
       name,
       [`KexAlgorithms=${name}`],
