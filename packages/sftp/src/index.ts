@@ -37,6 +37,10 @@ export {
   printablePath,
 } from './path.ts'
 export type { RemoteEntry, RemoteFile } from './remote-file-system.ts'
+export type { ScpOptions, ScpReceiveOptions, ScpResult } from './scp.ts'
+export { scpReceive, scpSend } from './scp.ts'
+export type { ScpClient, ScpCommand } from './scp-command.ts'
+export { formatScpCommand, parseScpCommand, scpGet, scpPut, serveScp } from './scp-command.ts'
 export type { SftpServerOptions, SftpSession } from './server.ts'
 export { requestNames, serveSftp, sftpServer } from './server.ts'
 export { asSftpError, errnoError, SftpError, STATUS, statusText } from './status.ts'

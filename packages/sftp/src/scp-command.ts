@@ -1,0 +1,199 @@
+/**
+ * The command line that starts the other side: `scp -t TARGET` to receive there, `scp -f PATH…` to
+ * send. Written for servers with a shell, and read so that a server without scp can stand in for it.
+ */
+import { SshError, type Transport } from '@sandbox-ssh/protocol'
+import type { SftpFileSystem } from './file-system.ts'
+import { baseName, encodePath } from './path.ts'
+import { type ScpOptions, type ScpResult, scpReceive, scpSend } from './scp.ts'
+
+/** What `scp -t` or `scp -f` asks for. */
+export interface ScpCommand {
+  /** `source` sends (`-f`), `sink` receives (`-t`). */
+  readonly side: 'source' | 'sink'
+  readonly recursive: boolean
+  readonly preserve: boolean
+  /** The target must be a directory. */
+  readonly directory: boolean
+  /** One for a sink, at least one for a source. */
+  readonly paths: readonly string[]
+}
+
+/** The command line, its paths quoted for a POSIX shell. */
+export function formatScpCommand(command: ScpCommand): string {
+  const flags =
+    (command.side === 'source' ? '-f' : '-t') +
+    (command.recursive ? 'r' : '') +
+    (command.preserve ? 'p' : '') +
+    (command.directory ? 'd' : '')
+  return ['scp', flags, '--', ...command.paths.map(quote)].join(' ')
+}
+
+function quote(path: string): string {
+  // A leading ~ is meant, as it is for scp; everything else is a name.
+  const home = /^~[\w.-]*(?=\/|$)/.exec(path)?.[0] ?? ''
+  const rest = path.slice(home.length)
+  return home + (rest === '' ? '' : `'${rest.replaceAll("'", "'\\''")}'`)
+}
+
+/**
+ * Reads a command line as a POSIX shell would, if it is scp's own and needs no shell: quotes and
+ * backslashes are understood; variables, patterns, pipes and the like are not, nor is any other
+ * command. Undefined then: a shell has to run it.
+ */
+export function parseScpCommand(line: string): ScpCommand | undefined {
+  const words = splitWords(line)
+  if (words === undefined || baseName(words[0] ?? '') !== 'scp') return undefined
+  let side: ScpCommand['side'] | undefined
+  let recursive = false
+  let preserve = false
+  let directory = false
+  let at = 1
+  for (; at < words.length; at++) {
+    const word = words[at] ?? ''
+    if (word === '--') {
+      at++
+      break
+    }
+    if (!/^-[^-]/.test(word)) break
+    for (const letter of word.slice(1)) {
+      if (letter === 'f') side = 'source'
+      else if (letter === 't') side = 'sink'
+      else if (letter === 'r') recursive = true
+      else if (letter === 'p') preserve = true
+      else if (letter === 'd') directory = true
+      // Verbose, quiet, batch, and compression, which is not scp's business on this side.
+      else if (!'vqBC'.includes(letter)) return undefined
+    }
+  }
+  const paths = words.slice(at)
+  if (side === undefined || paths.length === 0) return undefined
+  if (side === 'sink' && paths.length !== 1) return undefined
+  return { side, recursive, preserve, directory, paths }
+}
+
+/** Words of a command line; undefined if anything but quoting and `~` would need a shell. */
+function splitWords(line: string): string[] | undefined {
+  const words: string[] = []
+  let word: string | undefined
+  for (let at = 0; at < line.length; at++) {
+    const character = line[at] ?? ''
+    if (character === "'") {
+      const end = line.indexOf("'", at + 1)
+      if (end < 0) return undefined
+      word = (word ?? '') + line.slice(at + 1, end)
+      at = end
+    } else if (character === '"') {
+      const inner = /^"((?:[^"\\$`]|\\[\s\S])*)"/.exec(line.slice(at))
+      if (inner === null) return undefined
+      word = (word ?? '') + (inner[1] ?? '').replace(/\\(["\\$`])/g, '$1')
+      at += inner[0].length - 1
+    } else if (character === '\\') {
+      const next = line[++at]
+      if (next === undefined || next === '\n') return undefined
+      word = (word ?? '') + next
+    } else if (character === ' ' || character === '\t') {
+      if (word !== undefined) words.push(word)
+      word = undefined
+    } else if ('$`*?[]{}()<>|&;!#\n'.includes(character)) return undefined
+    else word = (word ?? '') + character
+  }
+  if (word !== undefined) words.push(word)
+  return words
+}
+
+/**
+ * Runs what a command asks for over a session's stdin and stdout, and gives the exit status: 0, or 1
+ * if anything was not copied. Rejects as `scpSend` and `scpReceive`.
+ */
+export async function serveScp(
+  transport: Transport,
+  files: SftpFileSystem,
+  command: ScpCommand,
+  options: Pick<ScpOptions, 'signal'> = {},
+): Promise<number> {
+  const { recursive, preserve, directory, side } = command
+  const paths: string[] = []
+  for (const path of command.paths) paths.push(await withHome(files, path))
+  const [target = '.'] = paths
+  const both = { recursive, preserve, ...options }
+  const { errors } =
+    side === 'source'
+      ? await scpSend(transport, files, paths, both)
+      : await scpReceive(transport, files, target || '.', { ...both, directory })
+  return errors.length === 0 ? 0 : 1
+}
+
+/** `~` as the shell would have expanded it. */
+async function withHome(files: SftpFileSystem, path: string): Promise<string> {
+  const [home] = /^~[^/]*/.exec(path) ?? []
+  if (home === undefined || files.homeDirectory === undefined) return path
+  const found = await files.homeDirectory(home.slice(1)).catch(() => undefined)
+  return found === undefined ? path : found + path.slice(home.length)
+}
+
+/** What is needed of an SSH client to start scp at the other end. */
+export interface ScpClient {
+  exec(
+    command: Uint8Array,
+    options: { readonly stderr: 'ignore' },
+  ): Promise<{ readonly channel: Transport }>
+}
+
+/**
+ * Fetches a file or tree with the server's `scp`: for servers without SFTP. `localPath` may be an
+ * existing directory. Rejects and reports as `scpReceive`, and `SSH_REQUEST_REFUSED` if nothing came.
+ */
+export async function scpGet(
+  client: ScpClient,
+  remotePath: string,
+  local: SftpFileSystem,
+  localPath: string,
+  options: ScpOptions = {},
+): Promise<ScpResult> {
+  const channel = await start(client, 'source', remotePath, options)
+  try {
+    const name = baseName(remotePath)
+    const isPlain = name !== '.' && name !== '..' && name !== '/' && !name.startsWith('~')
+    const expected = (sent: string): boolean => !isPlain || sent === name
+    const result = await scpReceive(channel, local, localPath, { ...options, expected })
+    if (result.files + result.directories === 0 && result.errors.length === 0) {
+      throw new SshError('SSH_REQUEST_REFUSED', 'the server has no scp, or it sent nothing')
+    }
+    await channel.close()
+    return result
+  } catch (error) {
+    channel.abort(error)
+    throw error
+  }
+}
+
+/** Brings a file or tree to the server with its `scp`. Rejects and reports as `scpSend`. */
+export async function scpPut(
+  client: ScpClient,
+  local: SftpFileSystem,
+  localPath: string,
+  remotePath: string,
+  options: ScpOptions = {},
+): Promise<ScpResult> {
+  const channel = await start(client, 'sink', remotePath, options)
+  try {
+    const result = await scpSend(channel, local, [localPath], options)
+    await channel.close()
+    return result
+  } catch (error) {
+    channel.abort(error)
+    throw error
+  }
+}
+
+async function start(
+  client: ScpClient,
+  side: ScpCommand['side'],
+  path: string,
+  { recursive = false, preserve = false }: ScpOptions,
+): Promise<Transport> {
+  const command = { side, recursive, preserve, directory: false, paths: [path] }
+  const line = encodePath(formatScpCommand(command))
+  return (await client.exec(line, { stderr: 'ignore' })).channel
+}
