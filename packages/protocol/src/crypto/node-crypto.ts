@@ -2,6 +2,7 @@
  * What is used of `node:crypto`, typed by the few functions it is. The module is handed in: nothing
  * here imports Node.
  */
+import { equalBytes } from './equal-bytes.ts'
 import type { CryptoProvider, Primitive } from './provider.ts'
 
 export type Bytes = Uint8Array
@@ -47,7 +48,7 @@ export interface NodeCrypto {
   createSecretKey(key: Bytes): KeyObject
   createPrivateKey(key: Der | { key: Jwk; format: 'jwk' }): KeyObject
   createPublicKey(key: Der | { key: Jwk; format: 'jwk' }): KeyObject
-  generateKeyPairSync(type: 'rsa', options: object): { readonly privateKey: KeyObject }
+  generateKeyPairSync(type: 'rsa' | 'x25519', options?: object): { readonly privateKey: KeyObject }
   createDiffieHellman(
     prime: Bytes,
     generator: Bytes,
@@ -105,6 +106,30 @@ export function toBase64Url(bytes: Bytes): string {
   let binary = ''
   for (const byte of bytes) binary += String.fromCharCode(byte)
   return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
+}
+
+/**
+ * Remembers what a raw key was loaded into: loading takes OpenSSL ten times as long as using. An
+ * entry lives as long as the caller's array, and holds only while that has not changed.
+ */
+export function remembered(load: (key: Bytes) => KeyObject): {
+  get(key: Bytes): KeyObject
+  set(key: Bytes, object: KeyObject): void
+} {
+  const loaded = new WeakMap<Bytes, { readonly copy: Bytes; readonly object: KeyObject }>()
+  const set = (key: Bytes, object: KeyObject): void => {
+    loaded.set(key, { copy: key.slice(), object })
+  }
+  return {
+    get(key) {
+      const entry = loaded.get(key)
+      if (entry !== undefined && equalBytes(entry.copy, key)) return entry.object
+      const object = load(key)
+      set(key, object)
+      return object
+    },
+    set,
+  }
 }
 
 /** False if it throws. */

@@ -12,8 +12,10 @@ import {
   type Override,
   padded,
   plain,
+  remembered,
   sized,
   succeeds,
+  toBase64Url,
 } from './node-crypto.ts'
 import type { CryptoProvider, CurveName, KeyPair } from './provider.ts'
 
@@ -44,9 +46,7 @@ function perCurve<T>(
 
 /** DER around raw keys: RFC 8410 for the Edwards and Montgomery curves. */
 const PKCS8_X25519 = fromHex('302e020100300506032b656e04220420')
-const SPKI_X25519 = fromHex('302a300506032b656e032100')
 const PKCS8_ED25519 = fromHex('302e020100300506032b657004220420')
-const SPKI_ED25519 = fromHex('302a300506032b6570032100')
 
 function der(type: Der['type'], ...parts: readonly Bytes[]): Der {
   const key = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
@@ -58,24 +58,36 @@ function der(type: Der['type'], ...parts: readonly Bytes[]): Der {
   return { key, format: 'der', type }
 }
 
+/** As a JSON Web Key (RFC 8037), which loads faster than DER. */
+function okpPublicKey(node: NodeCrypto, crv: 'X25519' | 'Ed25519', publicKey: Bytes): KeyObject {
+  return node.createPublicKey({
+    key: { kty: 'OKP', crv, x: toBase64Url(publicKey) },
+    format: 'jwk',
+  })
+}
+
 /** Public half of a raw private key, through the JWK export, the only one that gives it raw. */
 function publicHalf(privateKey: KeyObject): Bytes {
   return sized(fromBase64Url(privateKey.export({ format: 'jwk' })['x']), 32, 'a public key')
 }
 
 function x25519(node: NodeCrypto): Override {
-  const load = (secretKey: Bytes): KeyObject =>
-    node.createPrivateKey(der('pkcs8', PKCS8_X25519, sized(secretKey, 32, 'secretKey')))
+  const privateKeys = remembered((secretKey) =>
+    node.createPrivateKey(der('pkcs8', PKCS8_X25519, sized(secretKey, 32, 'secretKey'))),
+  )
   const x25519: CryptoProvider['x25519'] = {
     generate() {
-      const secretKey = nobleCrypto.random(32)
-      return { secretKey, publicKey: publicHalf(load(secretKey)) }
+      const { privateKey } = node.generateKeyPairSync('x25519')
+      const { d, x } = privateKey.export({ format: 'jwk' })
+      const secretKey = sized(fromBase64Url(d), 32, 'a secret key')
+      privateKeys.set(secretKey, privateKey)
+      return { secretKey, publicKey: sized(fromBase64Url(x), 32, 'a public key') }
     },
     agree(secretKey, peerPublicKey) {
-      const publicKey = node.createPublicKey(
-        der('spki', SPKI_X25519, sized(peerPublicKey, 32, 'peerPublicKey')),
+      const publicKey = okpPublicKey(node, 'X25519', sized(peerPublicKey, 32, 'peerPublicKey'))
+      const secret = plain(
+        node.diffieHellman({ privateKey: privateKeys.get(secretKey), publicKey }),
       )
-      const secret = plain(node.diffieHellman({ privateKey: load(secretKey), publicKey }))
       // OpenSSL refuses low-order points itself; RFC 8731 §3 makes it our duty, so make sure.
       if (secret.every((byte) => byte === 0)) throw new RangeError('a low-order point')
       return secret
@@ -104,19 +116,20 @@ function x25519(node: NodeCrypto): Override {
 }
 
 function ed25519(node: NodeCrypto): Override {
-  const load = (seed: Bytes): KeyObject =>
-    node.createPrivateKey(der('pkcs8', PKCS8_ED25519, sized(seed, 32, 'seed')))
+  const privateKeys = remembered((seed) =>
+    node.createPrivateKey(der('pkcs8', PKCS8_ED25519, sized(seed, 32, 'seed'))),
+  )
   const ed25519: CryptoProvider['ed25519'] = {
     generate() {
       const secretKey = nobleCrypto.random(32)
-      return { secretKey, publicKey: publicHalf(load(secretKey)) }
+      return { secretKey, publicKey: publicHalf(privateKeys.get(secretKey)) }
     },
-    publicKey: (seed) => publicHalf(load(seed)),
-    sign: (seed, data) => plain(node.sign(null, data, load(seed))),
+    publicKey: (seed) => publicHalf(privateKeys.get(seed)),
+    sign: (seed, data) => plain(node.sign(null, data, privateKeys.get(seed))),
     verify(publicKey, data, signature) {
       if (publicKey.length !== 32 || signature.length !== 64) return false
       try {
-        const key = node.createPublicKey(der('spki', SPKI_ED25519, publicKey))
+        const key = okpPublicKey(node, 'Ed25519', publicKey)
         return node.verify(null, data, key, signature)
       } catch {
         return false
