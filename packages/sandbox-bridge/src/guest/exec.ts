@@ -1,6 +1,6 @@
 /** One program started for a client. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, fchownSync } from 'node:fs'
+import { fchownSync } from 'node:fs'
 import { constants } from 'node:os'
 import type { Writable } from 'node:stream'
 import type { ExecRequest, Resize } from '../agent/messages.ts'
@@ -16,17 +16,14 @@ import {
 import { Credit } from './credit.ts'
 import { errorName, errorNumber, osError } from './errno.ts'
 import { InputQueue } from './input-queue.ts'
-import { applyModes, isHangup, openTerminal, stdioOf, type Terminal } from './pty.ts'
+import { applyModes, openTerminal, stdioOf, type Terminal } from './pty.ts'
 import type { GuestSession, Reply } from './session.ts'
 import { Source } from './source.ts'
 
 /** Largest piece of output in one frame. */
 const OUTPUT_BYTES_MAX = 64 * 1024
-/**
- * How long a terminal may be silent after its program has ended before it is hung up. What the
- * program wrote is read at once; what holds the terminal open longer is a job left behind.
- */
-const TERMINAL_QUIET_MS = 200
+/** More than the kernel buffers on a terminal. */
+const TERMINAL_BYTES_MAX = 128 * 1024
 const EPIPE = 32
 
 /** A program, its streams and its end. Exactly one of `exited` and `failed` is posted, last. */
@@ -43,6 +40,7 @@ export class ExecSession implements GuestSession {
   #terminal: Terminal | undefined
   #child: ChildProcess | undefined
   #abandoned = false
+  #over = false
   #inputBroken = false
 
   /** `onEnd` is called once, after the last message. */
@@ -68,6 +66,7 @@ export class ExecSession implements GuestSession {
       const { exit } = await this.#start(prepareCommand(this.#request, defaults))
       await this.#pump(exit)
       const { code, signal } = await exit
+      this.#over = true
       const told = defaults.tellsSignals && signal !== undefined ? { signal } : {}
       this.#reply.post('core.exec.exited', { code, ...told })
     } catch (error) {
@@ -121,7 +120,7 @@ export class ExecSession implements GuestSession {
     this.#input.close()
     // Whoever escaped the group may hold the streams for ever.
     for (const source of this.#sources) source.destroy()
-    this.#terminal?.stream.destroy()
+    this.#terminal?.close()
   }
 
   /** Starts it; the result settles when the program has ended and been reaped. */
@@ -151,6 +150,8 @@ export class ExecSession implements GuestSession {
     this.#terminal = terminal
     try {
       if (this.#request.modes !== undefined) await applyModes(terminal, this.#request.modes)
+      // Closed meanwhile, and its number perhaps somebody else's.
+      if (this.#abandoned) throw setupFailure('other', 'the client is gone')
       if (command.user !== undefined) fchownSync(terminal.slave, command.user.uid, -1)
       const { slave } = terminal
       const child = spawn(tool('setsid'), ['-c', '--', command.file, ...command.args], {
@@ -160,14 +161,15 @@ export class ExecSession implements GuestSession {
       })
       this.#child = child
       const running = await this.#running(child)
-      this.#sources.push(new Source(terminal.stream, isHangup))
-      this.#openInput(terminal.stream)
+      const source = new Source(terminal.output)
+      this.#sources.push(source)
+      this.#input.open()
+      // Jobs left behind may hold the terminal for ever; what the program wrote is all there now.
+      void running.exit.then(() => source.drainWith(rest(terminal)))
       return running
     } catch (error) {
-      terminal.stream.destroy()
+      terminal.close()
       throw error
-    } finally {
-      closeSync(terminal.slave)
     }
   }
 
@@ -186,19 +188,15 @@ export class ExecSession implements GuestSession {
     return { exit }
   }
 
-  /** Sends output until its end; on a terminal, until the program has ended and it is silent. */
+  /** Sends output until its end. */
   async #pump(exit: Promise<Exit>): Promise<void> {
     const [stdout, stderr] = this.#sources
-    const pumps = [
+    await Promise.all([
       this.#forward('core.exec.stdout', stdout),
       this.#forward('core.exec.stderr', stderr),
-    ]
-    if (this.#terminal !== undefined && stdout !== undefined) {
-      void exit.then(() => hangUpWhenQuiet(stdout))
-    }
-    await Promise.all(pumps)
+    ])
     await exit
-    this.#terminal?.stream.destroy()
+    this.#terminal?.close()
   }
 
   async #forward(
@@ -227,7 +225,7 @@ export class ExecSession implements GuestSession {
 
   async #writeStdin(chunk: Uint8Array): Promise<void> {
     const error = this.#inputBroken ? brokenPipe() : await this.#written(chunk)
-    if (error === undefined || this.#abandoned) return
+    if (error === undefined || this.#abandoned || this.#over) return
     this.#inputBroken = true
     const errno = errorNumber(error) ?? EPIPE
     this.#reply.post('core.exec.stdin.error', {
@@ -239,6 +237,7 @@ export class ExecSession implements GuestSession {
 
   /** Resolves with what went wrong, if anything did, once the chunk is written. */
   #written(chunk: Uint8Array): Promise<unknown> {
+    if (this.#terminal !== undefined) return this.#terminal.write(chunk)
     const stream = this.#stdin
     if (stream === undefined || stream.destroyed) return Promise.resolve(brokenPipe())
     return new Promise((resolve) => {
@@ -259,18 +258,17 @@ interface Exit {
   readonly signal?: string
 }
 
-function hangUpWhenQuiet(source: Source): void {
-  let seen = source.count
-  const check = () => {
-    // Only a reader that waits makes silence mean something.
-    if (source.starving && source.count === seen) {
-      source.end()
-    } else if (!source.ended) {
-      seen = source.count
-      setTimeout(check, TERMINAL_QUIET_MS)
-    }
+/**
+ * What a terminal still holds. Jobs left behind may go on writing for ever, so no more is taken
+ * than a terminal can have held when its program ended.
+ */
+function rest(terminal: Terminal): () => Uint8Array | undefined {
+  let left = TERMINAL_BYTES_MAX
+  return () => {
+    const chunk = left > 0 ? terminal.drain() : undefined
+    left -= chunk?.length ?? 0
+    return chunk
   }
-  setTimeout(check, TERMINAL_QUIET_MS)
 }
 
 function brokenPipe(): Error {

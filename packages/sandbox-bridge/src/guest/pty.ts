@@ -1,11 +1,11 @@
 /**
  * Terminals. The pair is opened by the native half of node-pty; the program is started by
  * `setsid -c`, which makes the terminal its controlling one and then becomes the program. The rest
- * of node-pty is not used: its terminals have modes of its own, lose output that is read slowly,
- * and hide why a program could not be started.
+ * of node-pty is not used: its terminals have modes of their own, lose output that is read slowly,
+ * hang when input is not read, and hide why a program could not be started.
  */
 import { type StdioOptions, spawn } from 'node:child_process'
-import { closeSync, constants, existsSync, openSync } from 'node:fs'
+import { closeSync, constants, existsSync, openSync, readSync, writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { ReadStream } from 'node:tty'
@@ -19,13 +19,19 @@ interface Binding {
   resize(fd: number, columns: number, rows: number): void
 }
 
-/** An open terminal. */
+/** An open terminal, seen from its inner end. */
 export interface Terminal {
-  /** Our end. */
-  readonly stream: ReadStream
-  /** The program's end, for starting it; close it once the program has it. */
+  /** What programs write to it. Never ends by itself: `drain` tells when there is nothing more. */
+  readonly output: ReadStream
+  /** The programs' end. It stays open here as well, for the sake of `output`. */
   readonly slave: number
+  /** Types; resolves when it has been taken, or with what went wrong. */
+  write(chunk: Uint8Array): Promise<unknown>
+  /** What programs have written and `output` has not delivered; undefined if there is nothing. */
+  drain(): Uint8Array | undefined
   resize(columns: number, rows: number): void
+  /** Hangs it up. */
+  close(): void
 }
 
 /** Our ends of all open terminals. */
@@ -57,21 +63,84 @@ export function openTerminal(columns: number, rows: number): Terminal {
   } finally {
     closeSync(pair.slave)
   }
-  const { resize } = binding
-  masters.add(pair.master)
-  const stream = new ReadStream(pair.master)
-  let open = true
-  stream.on('close', () => {
-    open = false
-    masters.delete(pair.master)
-  })
-  return {
-    stream,
-    slave,
-    resize: (newColumns, newRows) => {
-      if (open && !stream.destroyed) resize(pair.master, newColumns, newRows)
-    },
+  return new OpenTerminal(binding, pair.master, slave)
+}
+
+/**
+ * Reading goes through the event loop, except at the end: when no program has the terminal open
+ * any more, libuv takes the first short read for the end of everything and loses the rest. So the
+ * outer end is held open here, and what is left behind by the last program is read directly.
+ * Writing goes around the event loop altogether: libuv writes to terminals blocking, and a program
+ * that does not read would stop the guest.
+ */
+class OpenTerminal implements Terminal {
+  readonly output: ReadStream
+  readonly slave: number
+  readonly #binding: Binding
+  readonly #fd: number
+  #open = true
+
+  constructor(native: Binding, fd: number, slave: number) {
+    this.#binding = native
+    this.#fd = fd
+    this.slave = slave
+    masters.add(fd)
+    this.output = new ReadStream(fd)
   }
+
+  async write(chunk: Uint8Array): Promise<unknown> {
+    let delayMs = 0
+    for (let at = 0; at < chunk.length; ) {
+      if (!this.#open) return Object.assign(new Error('terminal closed'), { code: 'EIO' })
+      try {
+        at += writeSync(this.#fd, chunk, at, Math.min(chunk.length - at, WRITE_BYTES))
+        delayMs = 0
+      } catch (error) {
+        if (!isCode(error, 'EAGAIN')) return error
+        // Nothing tells when there is room again, so it is tried, ever more rarely.
+        await pause(delayMs)
+        delayMs = Math.min(delayMs === 0 ? 1 : delayMs * 2, RETRY_MS_MAX)
+      }
+    }
+    return undefined
+  }
+
+  drain(): Uint8Array | undefined {
+    if (!this.#open) return undefined
+    const buffer = new Uint8Array(READ_BYTES)
+    try {
+      const count = readSync(this.#fd, buffer)
+      return count === 0 ? undefined : buffer.subarray(0, count)
+    } catch {
+      // EAGAIN: there is nothing. EIO: and nobody is left.
+      return undefined
+    }
+  }
+
+  resize(columns: number, rows: number): void {
+    if (this.#open) this.#binding.resize(this.#fd, columns, rows)
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    masters.delete(this.#fd)
+    closeSync(this.slave)
+    this.output.destroy()
+  }
+}
+
+/** One read, which a terminal never fills, and one write, which it may refuse in part. */
+const READ_BYTES = 16 * 1024
+const WRITE_BYTES = 4 * 1024
+const RETRY_MS_MAX = 50
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => (ms === 0 ? setImmediate(resolve) : setTimeout(resolve, ms)))
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
 }
 
 /**
@@ -106,11 +175,6 @@ export async function applyModes(
 }
 
 const STTY_MS = 5000
-
-/** True for an error that means that no program has the terminal open any more. */
-export function isHangup(error: Error): boolean {
-  return 'code' in error && error.code === 'EIO'
-}
 
 /**
  * node-pty's native half: named by the environment, beside this program, or installed. A guest is

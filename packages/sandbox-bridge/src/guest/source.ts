@@ -8,47 +8,41 @@ export interface ReadableLike {
   pause(): unknown
   resume(): unknown
   destroy(): unknown
+  readonly readableLength: number
 }
 
 /** A readable stream with one pending read at a time; it flows only while one is pending. */
 export class Source {
   readonly #stream: ReadableLike
   readonly #chunks: Uint8Array[] = []
-  #count = 0
+  #drain: (() => Uint8Array | undefined) | undefined
   #ended = false
   #error: Error | undefined
   #waiting: (() => void) | undefined
 
-  /** `isEnd` tells errors that mean the end, such as EIO from a terminal without programs. */
-  constructor(stream: ReadableLike, isEnd: (error: Error) => boolean = () => false) {
+  constructor(stream: ReadableLike) {
     this.#stream = stream
     stream.on('data', (chunk) => {
       this.#chunks.push(chunk)
-      this.#count++
       stream.pause()
       this.#wake()
     })
     stream.on('end', () => this.end())
     stream.on('close', () => this.end())
     stream.on('error', (error) => {
-      if (!isEnd(error)) this.#error ??= error
+      this.#error ??= error
       this.end()
     })
     stream.pause()
   }
 
-  /** True while a read waits for the stream, rather than the stream for a read. */
-  get starving(): boolean {
-    return this.#waiting !== undefined
-  }
-
-  get ended(): boolean {
-    return this.#ended
-  }
-
-  /** Chunks that have come so far. */
-  get count(): number {
-    return this.#count
+  /**
+   * No more will come than what is there now: `drain` gives the rest piece by piece, undefined at
+   * its end. It is asked whenever the stream itself has nothing.
+   */
+  drainWith(drain: () => Uint8Array | undefined): void {
+    this.#drain = drain
+    this.#wake()
   }
 
   /** Next chunk, or undefined at the end. Rejects with what broke the stream. */
@@ -58,6 +52,8 @@ export class Source {
       if (chunk !== undefined) return chunk
       if (this.#error !== undefined) throw this.#error
       if (this.#ended) return undefined
+      // Whatever the stream has read and holds back is older than what is still to be read.
+      if (this.#drain !== undefined && this.#stream.readableLength === 0) return this.#drain()
       this.#stream.resume()
       await new Promise<void>((resolve) => {
         this.#waiting = resolve
