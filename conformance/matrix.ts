@@ -5,8 +5,9 @@
 // program write its results there, for the table in the README.
 
 import { writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { join, relative } from 'node:path'
 import { suite } from 'uvu'
+import { root } from '../scripts/bundle.mjs'
 import { type Msb, startMsb } from './peers/msb.ts'
 import { OpenSsh, type Sshd, startSshd } from './peers/openssh.ts'
 
@@ -39,6 +40,16 @@ export interface Result {
   readonly ms: number
 }
 
+/** The results of this program. */
+const results: Result[] = []
+
+process.once('exit', () => {
+  const folder = process.env['CONFORMANCE_RESULTS']
+  if (folder === undefined) return
+  const program = relative(root, process.argv[1] ?? '').replaceAll(/\W+/g, '-')
+  writeFileSync(join(folder, `${program}.json`), JSON.stringify(results))
+})
+
 /** What sshd accepts beyond its defaults, because the cases use it. */
 const sshdConfiguration = ['AcceptEnv LANG LC_*', 'AllowTcpForwarding yes']
 
@@ -50,7 +61,6 @@ const start: Readonly<Record<Server['name'], () => Promise<Server>>> = {
 /** Makes a test suite per server out of `cases`, and runs them. */
 export function againstServers(area: string, cases: readonly Case[]): void {
   const wanted = process.env['CONFORMANCE_TARGETS']?.split(',')
-  const results: Result[] = []
   for (const target of ['sshd', 'msb'] as const) {
     if (wanted !== undefined && !wanted.includes(target)) continue
     const test = suite(`${area}: ${target}`)
@@ -74,7 +84,6 @@ export function againstServers(area: string, cases: readonly Case[]): void {
     }
     test.run()
   }
-  process.once('exit', () => writeResults(results))
 }
 
 /** Rejects if `promise` takes longer than it may. */
@@ -84,12 +93,4 @@ function within<T>(limitMs: number, promise: Promise<T>): Promise<T> {
     timer = setTimeout(() => reject(new Error(`not done within ${limitMs / 1000} s`)), limitMs)
   })
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
-}
-
-/** Appends results to the folder for them, if one is named. */
-export function writeResults(results: readonly Result[]): void {
-  const folder = process.env['CONFORMANCE_RESULTS']
-  if (folder === undefined) return
-  const program = basename(process.argv[1] ?? 'results', '.mjs')
-  writeFileSync(join(folder, `${program}.json`), JSON.stringify(results, undefined, 2))
 }
