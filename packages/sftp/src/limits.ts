@@ -29,6 +29,6 @@ export const PATH_BYTES_MAX: number = 32 * 1024
 /** Levels of directories copied. OpenSSH's MAX_DIR_DEPTH. */
 export const TREE_DEPTH_MAX: number = 64
 /** Files of a tree copied at once, so that small ones do not wait for each other's round trips. */
-export const TREE_FILES_AT_ONCE: number = 16
+export const TREE_FILES_AT_ONCE: number = 32
 /** Most bytes `read` collects unless told otherwise. */
 export const READ_BYTES_MAX: number = 1024 * 1024 * 1024

@@ -32,6 +32,8 @@ export interface MemoryFileSystemOptions {
 /** Longest name, as on most file systems. */
 const NAME_BYTES_MAX = 255
 const BLOCK_BYTES = 4096
+/** Contents are kept in pages, so that a file that grows is not copied each time. */
+const PAGE_BYTES = 64 * 1024
 
 interface Common {
   readonly id: number
@@ -44,8 +46,8 @@ interface Common {
 }
 interface FileNode extends Common {
   readonly type: 'file'
-  /** At least `size` long; zero from there on. */
-  bytes: Uint8Array
+  /** By number. Bytes that are missing, and those beyond the size, are zeros. */
+  readonly pages: Map<number, Uint8Array>
   size: number
 }
 interface DirectoryNode extends Common {
@@ -110,7 +112,7 @@ class MemoryFileSystem implements SftpFileSystem {
       node = {
         ...this.#common(FILE_TYPE.FILE | (mode & 0o7777 & ~this.#umask)),
         type: 'file',
-        bytes: new Uint8Array(0),
+        pages: new Map(),
         size: 0,
       }
       this.#put(found, node)
@@ -287,14 +289,14 @@ class MemoryFileSystem implements SftpFileSystem {
         check(flags.read)
         const end = Math.min(node.size, position + into.length)
         if (position >= end) return 0
-        into.set(node.bytes.subarray(position, end))
+        readPages(node, into.subarray(0, end - position), position)
         return end - position
       },
       write: async (data, position) => {
         check(flags.write || flags.append)
         const at = flags.append ? node.size : position
         if (at + data.length > node.size) this.#resize(node, at + data.length)
-        node.bytes.set(data, at)
+        writePages(node, data, at)
         node.mtime = now()
       },
       stat: async () => {
@@ -336,13 +338,13 @@ class MemoryFileSystem implements SftpFileSystem {
     if (size > this.#capacity || this.#used - node.size + size > this.#capacity) {
       throw errnoError('ENOSPC')
     }
-    if (size > node.bytes.length) {
-      const room = Math.min(this.#capacity, Math.max(size, node.bytes.length * 2))
-      const bytes = new Uint8Array(room)
-      bytes.set(node.bytes.subarray(0, node.size))
-      node.bytes = bytes
-    } else if (size === 0) node.bytes = new Uint8Array(0)
-    else node.bytes.fill(0, size, node.size)
+    if (size < node.size) {
+      const last = Math.floor(size / PAGE_BYTES)
+      for (const number of [...node.pages.keys()]) {
+        if (number > last) node.pages.delete(number)
+      }
+      node.pages.get(last)?.fill(0, size % PAGE_BYTES)
+    }
     if (node.links > 0) this.#used += size - node.size
     node.size = size
   }
@@ -427,6 +429,37 @@ class MemoryFileSystem implements SftpFileSystem {
       throw errnoError('ENOTDIR')
     }
     return found
+  }
+}
+
+function readPages({ pages }: FileNode, into: Uint8Array, position: number): void {
+  for (let done = 0; done < into.length; ) {
+    const offset = (position + done) % PAGE_BYTES
+    const part = into.subarray(done, done + PAGE_BYTES - offset)
+    const page = pages.get(Math.floor((position + done) / PAGE_BYTES))
+    const present = page?.subarray(offset, offset + part.length) ?? new Uint8Array(0)
+    part.set(present)
+    part.fill(0, present.length)
+    done += part.length
+  }
+}
+
+function writePages({ pages }: FileNode, data: Uint8Array, position: number): void {
+  for (let done = 0; done < data.length; ) {
+    const number = Math.floor((position + done) / PAGE_BYTES)
+    const offset = (position + done) % PAGE_BYTES
+    const part = data.subarray(done, done + PAGE_BYTES - offset)
+    const needed = offset + part.length
+    let page = pages.get(number)
+    if (page === undefined || page.length < needed) {
+      // Small files take little; a page that grows soon is whole.
+      const grown = new Uint8Array(Math.min(PAGE_BYTES, Math.max(needed, 4 * (page?.length ?? 0))))
+      if (page !== undefined) grown.set(page)
+      page = grown
+      pages.set(number, page)
+    }
+    page.set(part, offset)
+    done += part.length
   }
 }
 

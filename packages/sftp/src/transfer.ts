@@ -10,7 +10,7 @@ import { printablePath } from './path.ts'
 import { RemoteFile } from './remote-file-system.ts'
 import { throwIfAborted } from './requests.ts'
 
-/** Files this small are asked for whole, with the question whether that was the end beside it. */
+/** Blocks are not made smaller than this, however short a source's reads are. */
 const BLOCK_BYTES_MIN = 4096
 
 export interface TransferOptions {
@@ -20,9 +20,35 @@ export interface TransferOptions {
   readonly sizeHint?: number | undefined
   /** Blocks in flight at most; by default what 4 MiB hold. */
   readonly inFlight?: number | undefined
+  /** Memory shared with other transfers. */
+  readonly budget?: Budget | undefined
   readonly signal?: AbortSignal | undefined
   /** Told the bytes moved so far, after each block. */
   readonly onProgress?: ((bytes: number) => void) | undefined
+}
+
+/**
+ * Bytes in flight that several transfers share. Each may have one block in any case, so that none
+ * waits for another.
+ */
+export class Budget {
+  #free: number
+
+  constructor(bytes: number) {
+    this.#free = bytes
+  }
+
+  allows(bytes: number): boolean {
+    return this.#free >= bytes
+  }
+
+  take(bytes: number): void {
+    this.#free -= bytes
+  }
+
+  give(bytes: number): void {
+    this.#free += bytes
+  }
 }
 
 /** A transfer ended early. Its `code` is that of the `cause`. */
@@ -64,6 +90,7 @@ class Transfer {
   readonly #signal: AbortSignal | undefined
   readonly #onProgress: ((bytes: number) => void) | undefined
   readonly #inFlight: InFlight
+  readonly #budget: Budget
   readonly #start: number
   /** Blocks that are done although an earlier one is not: from their start to their end. */
   readonly #ahead = new Map<number, number>()
@@ -76,6 +103,7 @@ class Transfer {
   #hint: number
   #end = Number.POSITIVE_INFINITY
   #highest = 0
+  #probing = false
   #bytes = 0
   #running = 0
   #failure: { readonly error: unknown } | undefined
@@ -91,8 +119,10 @@ class Transfer {
     this.#prefix = this.#start
     this.#hint = Math.max(this.#start, options.sizeHint ?? 0)
     this.#blockBytes = blockBytes(source, target)
-    const fitting = Math.floor(IN_FLIGHT_BYTES_MAX / this.#blockBytes)
-    this.#inFlight = new InFlight(options.inFlight ?? fitting)
+    this.#budget = options.budget ?? new Budget(IN_FLIGHT_BYTES_MAX)
+    this.#inFlight = new InFlight(
+      options.inFlight ?? Math.floor(IN_FLIGHT_BYTES_MAX / this.#blockBytes),
+    )
   }
 
   async run(path: string): Promise<number> {
@@ -124,20 +154,21 @@ class Transfer {
       // One look past the believed end at a time, until it has answered.
       if (isProbe) this.#hint = this.#next
       this.#running++
+      this.#budget.take(length)
       void this.#block(from, length, isProbe).then(() => {
         this.#running--
+        this.#budget.give(length)
         this.#fill()
       })
     }
     if (this.#running === 0) this.#settled()
   }
 
-  #probing = false
-
   #mayStart(): boolean {
     if (this.#failure !== undefined || this.#next >= this.#end) return false
     if (this.#next >= this.#hint && this.#probing) return false
-    return this.#running < this.#inFlight.limit
+    if (this.#running === 0) return true
+    return this.#running < this.#inFlight.limit && this.#budget.allows(this.#blockBytes)
   }
 
   async #block(from: number, length: number, isProbe: boolean): Promise<void> {

@@ -12,11 +12,17 @@ import type {
   SftpFileSystem,
 } from './file-system.ts'
 import { isDirectory, isFile, isSymlink } from './file-system.ts'
-import { READDIR_ENTRIES_MAX, TREE_DEPTH_MAX, TREE_FILES_AT_ONCE } from './limits.ts'
+import {
+  IN_FLIGHT_BYTES_MAX,
+  READDIR_ENTRIES_MAX,
+  TREE_DEPTH_MAX,
+  TREE_FILES_AT_ONCE,
+} from './limits.ts'
 import { isEntryName, joinPath, printablePath } from './path.ts'
+import { RemoteFile } from './remote-file-system.ts'
 import { throwIfAborted } from './requests.ts'
 import { asSftpError, errnoError, SftpError, STATUS } from './status.ts'
-import { transfer } from './transfer.ts'
+import { Budget, transfer } from './transfer.ts'
 
 /** How far a copy has got. */
 export interface CopyProgress {
@@ -83,6 +89,9 @@ class Copy {
   readonly #target: SftpFileSystem
   readonly #options: CopyOptions
   readonly #slots = new Slots(TREE_FILES_AT_ONCE)
+  readonly #budget = new Budget(IN_FLIGHT_BYTES_MAX)
+  /** Source files on their way to being closed. */
+  readonly #closing = new Set<Promise<void>>()
   #files = 0
   #directories = 0
   #bytes = 0
@@ -96,6 +105,7 @@ class Copy {
   async run(from: string, to: string): Promise<CopyResult> {
     throwIfAborted(this.#options.signal)
     await this.#any(from, to, await this.#source.stat(from), 0)
+    await Promise.all(this.#closing)
     return { files: this.#files, directories: this.#directories, bytes: this.#bytes }
   }
 
@@ -206,10 +216,11 @@ class Copy {
       const output = await this.#target.open(to, flags, mode)
       let last = 0
       await closing(output, async () => {
-        const end = await transfer(input, output, from, {
+        await transfer(input, output, from, {
           position,
           sizeHint: size,
           inFlight,
+          budget: this.#budget,
           signal,
           onProgress: (bytes) => {
             this.#bytes += bytes - last
@@ -217,15 +228,15 @@ class Copy {
             report(bytes, false)
           },
         })
-        const changes = preserve ? kept(attributes) : undefined
-        if (changes !== undefined) await output.setstat(changes)
-        return end
+        return preserve ? kept(attributes) : undefined
       })
       this.#files++
       report(last, true)
     } finally {
-      // Nothing was written to it, so its closing has nothing to tell that matters.
-      await closeQuietly(input, signal)
+      // Nothing was written to it, so its closing has nothing to tell: the next file need not wait.
+      const closed = input.close().catch(() => {})
+      this.#closing.add(closed)
+      void closed.then(() => this.#closing.delete(closed))
     }
   }
 
@@ -282,22 +293,26 @@ function kept({ mode, atime, mtime }: FileAttributes): AttributeChanges | undefi
   return Object.keys(changes).length === 0 ? undefined : changes
 }
 
-/** Runs `act` and closes the file; an error of either counts, the first one most. */
-async function closing(file: SftpFile, act: () => Promise<unknown>): Promise<void> {
+/** Runs `act`, makes the changes it gives and closes the file. The first error counts. */
+async function closing(
+  file: SftpFile,
+  act: () => Promise<AttributeChanges | undefined>,
+): Promise<void> {
+  let changes: AttributeChanges | undefined
   try {
-    await act()
+    changes = await act()
+    // A server keeps the order of requests about one handle, so closing may be on its way already.
+    if (changes !== undefined && !(file instanceof RemoteFile)) await file.setstat(changes)
   } catch (error) {
-    if (isFatal(error)) void file.close().catch(() => {})
-    else await file.close().catch(() => {})
+    const closed = file.close().catch(() => {})
+    // Who calls a transfer off does not wait for a server that may have stopped answering.
+    if (!isFatal(error)) await closed
     throw error
   }
-  await file.close()
-}
-
-async function closeQuietly(file: SftpFile, signal: AbortSignal | undefined): Promise<void> {
-  const closed = file.close().catch(() => {})
-  // Who calls a transfer off does not wait for a server that may have stopped answering.
-  if (!signal?.aborted) await closed
+  const changing = changes !== undefined && file instanceof RemoteFile && file.setstat(changes)
+  for (const result of await Promise.allSettled([changing, file.close()])) {
+    if (result.status === 'rejected') throw result.reason
+  }
 }
 
 /** Whether nothing further can succeed: called off, disconnected, or the peer cannot be trusted. */

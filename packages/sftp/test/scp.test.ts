@@ -257,7 +257,7 @@ test('an abort ends a copy that waits', async () => {
 })
 
 test('command lines are written and read back', () => {
-  fc.assert(
+  void fc.assert(
     fc.property(
       fc.string({ minLength: 1 }).filter((path) => !/[\0\n]/.test(path)),
       fc.boolean(),
