@@ -25,6 +25,7 @@ export interface SftpSource {
   readonly serverIdentification?: string
 }
 
+/** How to open a session. */
 export interface OpenSftpOptions {
   /** Gives up opening. */
   readonly signal?: AbortSignal
@@ -47,6 +48,7 @@ export function openSftp(
   return SftpClient.open(source, options)
 }
 
+/** What of a file to read, and how. */
 export interface ReadOptions {
   /** First byte; 0 by default. */
   readonly position?: number
@@ -57,6 +59,7 @@ export interface ReadOptions {
   readonly signal?: AbortSignal
 }
 
+/** How to write a file. */
 export interface WriteOptions {
   /** Permissions of a file that is made. */
   readonly mode?: number
@@ -69,6 +72,7 @@ export interface WriteOptions {
   readonly signal?: AbortSignal
 }
 
+/** How to open a stream into a file. */
 export interface WritableOptions extends WriteOptions {
   /** Write from here and keep everything else; without it the contents are replaced. */
   readonly position?: number

@@ -203,15 +203,17 @@ export interface SftpFileSystem {
   close?(): Promise<void>
 }
 
-/** What kind of file a mode speaks of. */
+/** Whether the attributes are a directory's. */
 export function isDirectory(attributes: FileAttributes): boolean {
   return typeOf(attributes) === FILE_TYPE.DIRECTORY
 }
 
+/** Whether the attributes are a regular file's. */
 export function isFile(attributes: FileAttributes): boolean {
   return typeOf(attributes) === FILE_TYPE.FILE
 }
 
+/** Whether the attributes are a symbolic link's own. */
 export function isSymlink(attributes: FileAttributes): boolean {
   return typeOf(attributes) === FILE_TYPE.SYMLINK
 }

@@ -4,6 +4,7 @@ import { getUint32, putUint32 } from './fast.ts'
 import type { DirectoryEntry, OpenFlags, SftpDirectory, SftpFile } from './file-system.ts'
 import { SftpError, STATUS } from './status.ts'
 
+/** What a client has opened for reading and writing. */
 export interface FileHandle {
   readonly kind: 'file'
   readonly path: string
@@ -11,6 +12,7 @@ export interface FileHandle {
   readonly file: SftpFile
 }
 
+/** What a client has opened for listing. */
 export interface DirectoryHandle {
   readonly kind: 'directory'
   readonly path: string
@@ -19,6 +21,7 @@ export interface DirectoryHandle {
   pending: DirectoryEntry[] | undefined
 }
 
+/** What a handle stands for. */
 export type Handle = FileHandle | DirectoryHandle
 
 /**

@@ -14,6 +14,7 @@ import { FILE_TYPE } from './file-system.ts'
 import { SYMLINKS_MAX } from './limits.ts'
 import { errnoError } from './status.ts'
 
+/** Whose files they are, and how many bytes they may have. */
 export interface MemoryFileSystemOptions {
   /** Owner of what is made; 0 unless said otherwise. */
   readonly uid?: number

@@ -109,6 +109,7 @@ export interface NodeFileSystemStat {
   readonly ffree: number
 }
 
+/** Where paths start. */
 export interface NodeFileSystemOptions {
   /** Where relative paths start: an absolute path; the process's own directory by default. */
   readonly directory?: string

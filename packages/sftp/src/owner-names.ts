@@ -3,6 +3,7 @@ import type { OwnerNames } from './attributes.ts'
 import type { DirectoryEntry, FileAttributes, SftpFileSystem } from './file-system.ts'
 import { OWNER_NAMES_MAX } from './limits.ts'
 
+/** The names one session has asked for. */
 export class OwnerNameCache {
   readonly #fileSystem: SftpFileSystem
   readonly #users = new Map<number, string | undefined>()

@@ -34,6 +34,7 @@ export interface RemoteEntry extends DirectoryEntry {
   readonly longname: string
 }
 
+/** The files of the server at the other end of a session. */
 export class RemoteFileSystem implements SftpFileSystem {
   readonly #requests: Requests
   readonly #symlinkOrder: 'target-first' | 'link-first'

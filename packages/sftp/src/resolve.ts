@@ -9,6 +9,7 @@ export interface Walkable {
   readlink(path: string): Promise<string>
 }
 
+/** How to walk a path. */
 export interface ResolveOptions {
   /** Follow a link in the last component too. */
   readonly followLast: boolean

@@ -12,6 +12,7 @@ import { entryLine, type ScpMessage, ScpStream, type ScpTimes, timesLine } from 
 import { asSftpError } from './status.ts'
 import { entries } from './tree.ts'
 
+/** What to copy, and how. */
 export interface ScpOptions {
   /** Directories with everything in them. */
   readonly recursive?: boolean
@@ -22,6 +23,7 @@ export interface ScpOptions {
   readonly onProgress?: (path: string, bytes: number, size: number) => void
 }
 
+/** What to accept. */
 export interface ScpReceiveOptions extends ScpOptions {
   /** The target must be a directory (`scp -d`). */
   readonly directory?: boolean

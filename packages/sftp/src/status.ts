@@ -32,6 +32,7 @@ export function statusText(status: number): string {
   return TEXTS[status] ?? `Unknown status ${status}`
 }
 
+/** What is known beyond the status. */
 export interface SftpErrorOptions {
   readonly cause?: unknown
   /** Name of the errno behind it, such as `EEXIST`, where it is known. It never travels. */

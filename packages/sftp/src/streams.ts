@@ -4,6 +4,7 @@ import { IN_FLIGHT_BYTES_MAX } from './limits.ts'
 import type { RemoteFile } from './remote-file-system.ts'
 import { throwIfAborted } from './requests.ts'
 
+/** What to read, and how. */
 export interface ByteSourceOptions {
   readonly position?: number
   readonly length?: number
@@ -110,6 +111,7 @@ class Source implements ByteSource {
   }
 }
 
+/** Where and how to write. */
 export interface ByteSinkOptions {
   readonly position: number
   /** One write at a time: where they append, their order is all there is. */

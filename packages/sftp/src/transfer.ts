@@ -13,6 +13,7 @@ import { throwIfAborted } from './requests.ts'
 /** Blocks are not made smaller than this, however short a source's reads are. */
 const BLOCK_BYTES_MIN = 4096
 
+/** What to move, and how. */
 export interface TransferOptions {
   /** Where to begin in both files. */
   readonly position?: number
