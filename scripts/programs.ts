@@ -1,4 +1,5 @@
-// Builds the single-file programs: the `msb` command and the guest program it starts.
+// Builds the single-file programs: the `msb` command, the guest program it starts, and our
+// sftp-server.
 
 import { chmodSync, existsSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
@@ -8,6 +9,9 @@ import { root, sourceCondition } from './bundle.mjs'
 /** The `msb` command, once built. */
 export const msbPath: string = join(root, 'packages/cli/dist/msb.mjs')
 
+/** Our sftp-server(8), once built. */
+export const sftpServerPath: string = join(root, 'packages/cli/dist/sftp-server.mjs')
+
 /** Sources of the programs, and where each is needed: `msb` looks for its guest beside itself. */
 const programs: readonly { readonly source: string; readonly targets: readonly string[] }[] = [
   {
@@ -15,6 +19,7 @@ const programs: readonly { readonly source: string; readonly targets: readonly s
     targets: ['packages/sandbox-bridge/dist/msb-guest.mjs', 'packages/cli/dist/msb-guest.mjs'],
   },
   { source: 'packages/cli/src/main.ts', targets: ['packages/cli/dist/msb.mjs'] },
+  { source: 'packages/cli/src/sftp-server.ts', targets: ['packages/cli/dist/sftp-server.mjs'] },
 ]
 
 /** Where `npx msb` looks. */
