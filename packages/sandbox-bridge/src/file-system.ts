@@ -25,7 +25,7 @@ import {
 } from './agent/client.ts'
 import { AgentError } from './agent/error.ts'
 import type { Attributes, FsEntry, FsOps, OpenOptions } from './agent/messages.ts'
-import { fileTools } from './file-tools.ts'
+import { fileTools, type SyncTool } from './file-tools.ts'
 import type { GuestConnection } from './guest-connection.ts'
 import { type GuestUser, parseGroups, parsePasswd, readTable } from './guest-user.ts'
 
@@ -50,8 +50,15 @@ export async function guestFileSystem(
       'the agent of this sandbox is too old for SFTP; restart the sandbox to bring it up to date',
     )
   }
-  const files = new GuestFileSystem(guest, agent, user)
-  return Object.assign(files, await fileTools(agent, (path) => files.absolute(path)))
+  const { sync, ...tools } = await fileTools(agent, (path) => absolutePath(user, path))
+  return Object.assign(new GuestFileSystem(guest, agent, user, sync), tools)
+}
+
+/** The path from the root; relative ones start where the user's sessions do. @throws SftpError */
+function absolutePath(user: GuestUser, path: string): string {
+  const whole = joinPath(user.directory ?? '/', path === '' ? '.' : path)
+  requireText(whole)
+  return whole
 }
 
 class GuestFileSystem implements SftpFileSystem {
@@ -59,23 +66,18 @@ class GuestFileSystem implements SftpFileSystem {
   readonly #agent: AgentClient
   readonly #user: GuestUser
   readonly #owner: GuestUser['owner']
+  readonly #sync: SyncTool
 
-  constructor(guest: GuestConnection, agent: AgentClient, user: GuestUser) {
+  constructor(guest: GuestConnection, agent: AgentClient, user: GuestUser, sync: SyncTool) {
     this.#guest = guest
     this.#agent = agent
     this.#user = user
     this.#owner = user.owner
-  }
-
-  /** The path from the root; relative ones start in the user's home. @throws SftpError */
-  absolute(path: string): string {
-    const whole = joinPath(this.#user.directory ?? '/', path === '' ? '.' : path)
-    requireText(whole)
-    return whole
+    this.#sync = sync
   }
 
   async open(path: string, flags: OpenFlags, mode?: number): Promise<SftpFile> {
-    const target = this.absolute(path)
+    const target = this.#absolute(path)
     const existing = await this.#statIfThere(target, true)
     // Opening waits for the other side of a FIFO, and everything in the sandbox with it.
     if (existing !== undefined && isFifo(existing)) {
@@ -84,7 +86,9 @@ class GuestFileSystem implements SftpFileSystem {
     this.#guest.takeHandle()
     try {
       const handle = await this.#openHandle(target, flags, mode, existing)
-      return new GuestFile(this.#guest, this.#agent, handle)
+      const sync = this.#sync
+      const file = new GuestFile(this.#guest, this.#agent, handle)
+      return sync === undefined ? file : Object.assign(file, { sync: () => sync(target) })
     } catch (error) {
       this.#guest.giveHandle()
       throw error
@@ -92,7 +96,7 @@ class GuestFileSystem implements SftpFileSystem {
   }
 
   async opendir(path: string): Promise<SftpDirectory> {
-    const target = this.absolute(path)
+    const target = this.#absolute(path)
     this.#guest.takeHandle()
     try {
       const handle = await this.#fs('OpenDir', { path: target })
@@ -104,11 +108,11 @@ class GuestFileSystem implements SftpFileSystem {
   }
 
   async stat(path: string): Promise<FileStat> {
-    return statOf(await this.#fs('Stat', { path: this.absolute(path), follow_symlink: true }))
+    return statOf(await this.#fs('Stat', { path: this.#absolute(path), follow_symlink: true }))
   }
 
   async lstat(path: string): Promise<FileStat> {
-    return statOf(await this.#fs('Stat', { path: this.absolute(path), follow_symlink: false }))
+    return statOf(await this.#fs('Stat', { path: this.#absolute(path), follow_symlink: false }))
   }
 
   setstat(path: string, changes: AttributeChanges): Promise<void> {
@@ -120,7 +124,7 @@ class GuestFileSystem implements SftpFileSystem {
   }
 
   async mkdir(path: string, mode = 0o777): Promise<void> {
-    const target = this.absolute(path)
+    const target = this.#absolute(path)
     // The agent's own makes parents too, and takes an existing directory for a success.
     const [taken, parent] = await Promise.all([
       this.#statIfThere(target, false),
@@ -133,36 +137,36 @@ class GuestFileSystem implements SftpFileSystem {
   }
 
   async rmdir(path: string): Promise<void> {
-    await this.#fs('RemoveDir', { path: this.absolute(path), recursive: false })
+    await this.#fs('RemoveDir', { path: this.#absolute(path), recursive: false })
   }
 
   async remove(path: string): Promise<void> {
-    await this.#fs('Remove', { path: this.absolute(path) })
+    await this.#fs('Remove', { path: this.#absolute(path) })
   }
 
   async rename(oldPath: string, newPath: string): Promise<void> {
-    const [src, dst] = [this.absolute(oldPath), this.absolute(newPath)]
+    const [src, dst] = [this.#absolute(oldPath), this.#absolute(newPath)]
     if ((await this.#statIfThere(dst, false)) !== undefined) throw errnoError('EEXIST')
     await this.#fs('Rename', { src, dst })
   }
 
   async posixRename(oldPath: string, newPath: string): Promise<void> {
-    await this.#fs('Rename', { src: this.absolute(oldPath), dst: this.absolute(newPath) })
+    await this.#fs('Rename', { src: this.#absolute(oldPath), dst: this.#absolute(newPath) })
   }
 
   async symlink(target: string, linkPath: string): Promise<void> {
     requireText(target)
-    const link = this.absolute(linkPath)
+    const link = this.#absolute(linkPath)
     await this.#fs('Symlink', { target, link_path: link })
     await this.#give(link)
   }
 
   readlink(path: string): Promise<string> {
-    return this.#fs('ReadLink', { path: this.absolute(path) })
+    return this.#fs('ReadLink', { path: this.#absolute(path) })
   }
 
   realpath(path: string): Promise<string> {
-    return this.#fs('RealPath', { path: this.absolute(path) })
+    return this.#fs('RealPath', { path: this.#absolute(path) })
   }
 
   async usersGroupsById(uids: readonly number[], gids: readonly number[]): Promise<UsersAndGroups> {
@@ -195,8 +199,12 @@ class GuestFileSystem implements SftpFileSystem {
     throw errnoError('ENOENT', 'No such user')
   }
 
+  #absolute(path: string): string {
+    return absolutePath(this.#user, path)
+  }
+
   async #setstat(path: string, changes: AttributeChanges, follow: boolean): Promise<void> {
-    const target = this.absolute(path)
+    const target = this.#absolute(path)
     const attrs = attributesOf(changes)
     // With nothing to change the agent does not even look whether the file is there.
     if (Object.keys(attrs).length === 0) {

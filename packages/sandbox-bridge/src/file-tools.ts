@@ -15,7 +15,7 @@ const OUTPUT_BYTES_MAX = 64 * 1024
 /** A program that takes longer is given up; a disk under load may take seconds to sync. */
 const TOOL_MS = 30_000
 /** Where they are looked for. */
-const DIRECTORIES = ['/usr/bin', '/bin']
+const DIRECTORIES = ['/usr/bin', '/bin', '/usr/local/bin']
 
 /** What a program said and how it ended. */
 interface ToolResult {
@@ -24,16 +24,27 @@ interface ToolResult {
   readonly stderr: string
 }
 
+/** Puts a file, by its absolute path, on stable storage; undefined if the guest cannot. */
+export type SyncTool = ((path: string) => Promise<void>) | undefined
+
+/** What the guest's programs add to a file system. */
+export interface FileTools extends Pick<SftpFileSystem, 'hardlink' | 'statvfs'> {
+  readonly sync: SyncTool
+}
+
 /**
  * The operations this guest has programs for; the others stay absent, so that servers do not
- * announce them.
+ * announce them. `absolute` makes paths as the guest takes them.
  */
 export async function fileTools(
   agent: AgentClient,
   absolute: (path: string) => string,
-): Promise<Pick<SftpFileSystem, 'hardlink' | 'statvfs'>> {
-  const [ln, stat] = await Promise.all([findTool(agent, 'ln'), findTool(agent, 'stat')])
+): Promise<FileTools> {
+  const [ln, stat, sync] = await Promise.all(
+    ['ln', 'stat', 'sync'].map((name) => findTool(agent, name)),
+  )
   return {
+    sync: sync === undefined ? undefined : (path) => syncFile(agent, sync, path),
     ...(ln === undefined
       ? {}
       : {
@@ -58,6 +69,14 @@ export async function fileTools(
           },
         }),
   }
+}
+
+/** With what cannot sync one file, or if that has another name by now, everything is synced. */
+async function syncFile(agent: AgentClient, sync: string, path: string): Promise<void> {
+  const one = await runTool(agent, sync, [path])
+  if (one.code === 0) return
+  const all = await runTool(agent, sync, [])
+  if (all.code !== 0) throw toolError(one.stderr)
 }
 
 /** Reads the line of `stat -f`. @throws SftpError if it is not one */
@@ -88,7 +107,8 @@ export function parseStat(text: string): FileSystemStat {
   }
 }
 
-async function findTool(agent: AgentClient, name: string): Promise<string | undefined> {
+/** The path of one of the guest's own programs, if it is where such programs are. */
+export async function findTool(agent: AgentClient, name: string): Promise<string | undefined> {
   for (const directory of DIRECTORIES) {
     const path = `${directory}/${name}`
     try {

@@ -11,6 +11,7 @@ import { sftpServer } from '@sandbox-ssh/sftp'
 import { guestFileSystem } from './file-system.ts'
 import { openForward } from './forwarding.ts'
 import type { GuestConnection } from './guest-connection.ts'
+import { runScp } from './scp-session.ts'
 import { runSession, tellFailure } from './session.ts'
 import { ACCEPTED_ENV, envFilter } from './settings.ts'
 
@@ -53,6 +54,17 @@ export function guestHandlers(
 ): Pick<ServerOptions, 'exec' | 'shell' | 'subsystems' | 'directTcpip' | 'acceptEnv'> {
   const login = (session: ServerSession): string => policy.user ?? session.username
   const run: SessionHandler = (session) => runSession(session, guest, login(session), policy.peer)
+  const exec: SessionHandler = async (session) => {
+    try {
+      const status =
+        policy.sftp === false
+          ? undefined
+          : await runScp(session, guest, login(session), policy.readOnlySftp ?? false)
+      return status ?? (await run(session))
+    } catch (error) {
+      return tellFailure(session, error)
+    }
+  }
   const files: SessionHandler = async (session) => {
     try {
       const fileSystem = await guestFileSystem(guest, login(session))
@@ -67,7 +79,7 @@ export function guestHandlers(
     }
   }
   return {
-    exec: run,
+    exec,
     shell: run,
     subsystems: policy.sftp === false ? {} : { sftp: files },
     directTcpip: ({ host, port }) => openForward(guest, host, port, policy.permitOpen),

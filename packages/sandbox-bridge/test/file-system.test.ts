@@ -11,13 +11,16 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { type SftpFileSystem, STATUS } from '@sandbox-ssh/sftp'
+import { connect, generateKey, memoryPair, none, pinned } from '@sandbox-ssh/protocol'
+import { memoryFileSystem, type SftpFileSystem, STATUS, scpGet, scpPut } from '@sandbox-ssh/sftp'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { fileSystemSuite } from '../../sftp/test/suites/file-system.ts'
+import { AgentError } from '../src/agent/error.ts'
 import { guestFileSystem } from '../src/file-system.ts'
 import { GuestConnection } from '../src/guest-connection.ts'
 import { nativeSession } from '../src/native-session.ts'
+import { serveGuest } from '../src/serve-guest.ts'
 import { SshClient } from '../src/ssh-client.ts'
 import { memorySandbox } from './memory-sandbox.ts'
 import { within } from './within.ts'
@@ -118,6 +121,17 @@ fileSystemSuite('files of a guest', () => open(), {
     await rejects(files.statvfs?.('missing'), STATUS.NO_SUCH_FILE)
   })
 
+  add('a file is synced by a program, under whatever name', async ({ files, directory }) => {
+    const file = await files.open('file', { write: true, create: true })
+    await file.write(Uint8Array.of(1), 0)
+    await file.sync?.()
+    await files.rename('file', 'other')
+    await file.sync?.()
+    await file.close()
+    assert.is(statSync(join(directory, 'other')).size, 1)
+    assert.type(file.sync, 'function')
+  })
+
   add('names for ids come from the tables of the guest', async ({ files }) => {
     const names = await files.usersGroupsById?.([0, 4_000_000_000], [0])
     assert.equal(names, { users: ['root', undefined], groups: ['root'] })
@@ -180,6 +194,35 @@ fileSystemSuite('files of a guest', () => open(), {
       assert.is((await sftp.list('.')).filter(({ name }) => /^f\d+$/.test(name)).length, 1000)
       await client.close()
       assert.is(clientCount(), 0)
+    }))
+
+  test("scp's old protocol without an scp in the guest", () =>
+    within(20_000, async () => {
+      const { sandbox, directory } = memorySandbox()
+      const agent = await sandbox.connectAgent()
+      const fs = agent.fs.bind(agent)
+      // This machine's scp is hidden from the bridge, which must then do without.
+      agent.fs = (op, fields, call) =>
+        op === 'Stat' && 'path' in fields && /\/scp$/.test(fields.path)
+          ? Promise.reject(new AgentError('fs', 'stat: nothing (os error 2)', { errno: 2 }))
+          : fs(op, fields, call)
+      const guest = new GuestConnection(() => Promise.resolve(agent))
+      const key = generateKey('ed25519')
+      const [ours, theirs] = memoryPair()
+      const options = { hostKeys: [key], auth: { none: () => true } }
+      const serving = serveGuest(theirs, guest, options)
+      const auth = [none()]
+      const client = await connect(ours, { username: 'root', hostKey: pinned(key.publicKey), auth })
+      const from = join(directory, 'from')
+      writeFileSync(from, 'by scp')
+      const local = memoryFileSystem()
+      await scpGet(client, from, local, '/copy')
+      await scpPut(client, local, '/copy', join(directory, 'back'))
+      assert.is(readFileSync(join(directory, 'back'), 'utf8'), 'by scp')
+      const missing = await client.run(`scp -f '${directory}/missing'`, { stdin: '\0' })
+      assert.is(missing.code, 1)
+      await client.close()
+      await (await serving).closed
     }))
 
   test('an unknown user gets no files, and is told', () =>
