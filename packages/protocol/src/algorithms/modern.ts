@@ -1,6 +1,16 @@
 /** The default choice: what is sound today, in the order that is fast here. */
 import type { CryptoProvider } from '../crypto/provider.ts'
 import {
+  ecdsaNistp256Cert,
+  ecdsaNistp384Cert,
+  ecdsaNistp521Cert,
+  rsaSha256Cert,
+  rsaSha512Cert,
+  skEcdsaNistp256Cert,
+  skEd25519Cert,
+  sshEd25519Cert,
+} from './certificates.ts'
+import {
   aes128Ctr,
   aes128Gcm,
   aes192Ctr,
@@ -25,6 +35,7 @@ import {
   ecdhNistp521,
 } from './kex.ts'
 import { hmacSha256, hmacSha256Etm, hmacSha512, hmacSha512Etm } from './macs.ts'
+import { skEcdsaNistp256, skEd25519, webauthnEcdsaNistp256 } from './security-keys.ts'
 import {
   ecdsaNistp256,
   ecdsaNistp384,
@@ -35,13 +46,30 @@ import {
 } from './signatures.ts'
 import type { Algorithms, SignatureSpec } from './spec.ts'
 
-const signatures: readonly SignatureSpec[] = [
+const plainSignatures: readonly SignatureSpec[] = [
   sshEd25519,
   ecdsaNistp256,
   ecdsaNistp384,
   ecdsaNistp521,
   rsaSha512,
   rsaSha256,
+]
+
+const securityKeySignatures: readonly SignatureSpec[] = [
+  skEd25519,
+  skEcdsaNistp256,
+  webauthnEcdsaNistp256,
+]
+
+const certificateSignatures: readonly SignatureSpec[] = [
+  sshEd25519Cert,
+  ecdsaNistp256Cert,
+  ecdsaNistp384Cert,
+  ecdsaNistp521Cert,
+  rsaSha512Cert,
+  rsaSha256Cert,
+  skEd25519Cert,
+  skEcdsaNistp256Cert,
 ]
 
 /**
@@ -68,7 +96,8 @@ export function modern(crypto: CryptoProvider): Algorithms {
       group14Sha256,
       groupExchangeSha256,
     ],
-    hostKeys: signatures,
+    // Certificates last: a client that knows an authority of the host puts them first.
+    hostKeys: [...plainSignatures, ...certificateSignatures],
     ciphers: [
       ...(crypto.fast.has('aes-gcm') ? [...gcm, ...chacha] : [...chacha, ...gcm]),
       aes256Ctr,
@@ -77,6 +106,6 @@ export function modern(crypto: CryptoProvider): Algorithms {
     ],
     macs: [hmacSha256Etm, hmacSha512Etm, hmacSha256, hmacSha512],
     compression: [{ name: 'none' }],
-    userKeys: signatures,
+    userKeys: [...plainSignatures, ...securityKeySignatures, ...certificateSignatures],
   }
 }

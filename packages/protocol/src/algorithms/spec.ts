@@ -127,6 +127,14 @@ export interface KexSpec {
   respond(crypto: CryptoProvider, init: Uint8Array, group?: DhGroup): KexResponse
 }
 
+/** What a signature of a security key must attest, OpenSSH PROTOCOL.u2f. Others ignore it. */
+export interface SignaturePolicy {
+  /** That somebody touched the key. Default true; `no-touch-required` makes it false. */
+  readonly touchRequired?: boolean
+  /** That the key verified its user, by PIN or finger. Default false; see `verify-required`. */
+  readonly verifyRequired?: boolean
+}
+
 /** A public key algorithm as named in negotiation and signatures, RFC 8332. */
 export interface SignatureSpec {
   /** Name in KEXINIT, USERAUTH_REQUEST and signature blobs, such as `rsa-sha2-256`. */
@@ -137,7 +145,13 @@ export interface SignatureSpec {
    * True if `signature` (a whole signature blob: name and data) is one of `data` by `key`. Never
    * throws on malformed input.
    */
-  verify(crypto: CryptoProvider, key: PublicKey, data: Uint8Array, signature: Uint8Array): boolean
+  verify(
+    crypto: CryptoProvider,
+    key: PublicKey,
+    data: Uint8Array,
+    signature: Uint8Array,
+    policy?: SignaturePolicy,
+  ): boolean
 }
 
 /** A compression method, RFC 4253 §6.2; one without functions leaves payloads as they are. */

@@ -281,7 +281,7 @@ class OptionList {
         return this.#addEnvironment(text())
       case 'expiry-time':
         // The earliest wins.
-        options.expiryMs = Math.min(options.expiryMs ?? Number.POSITIVE_INFINITY, time(text()))
+        options.expiryMs = Math.min(options.expiryMs ?? Number.POSITIVE_INFINITY, parseTime(text()))
         return
       case 'from':
         options.from = once(options.from, list(name, text()))
@@ -322,8 +322,11 @@ class OptionList {
   }
 }
 
-/** A value in double quotes; `\"` stands for a quote, any other backslash for itself. */
-function readQuoted(content: string, start: number): { value: string; end: number } {
+/**
+ * Reads a value in double quotes that begins at `start`; `\"` stands for a quote, any other
+ * backslash for itself. Throws TypeError if it does not end.
+ */
+export function readQuoted(content: string, start: number): { value: string; end: number } {
   let value = ''
   for (let at = start + 1; at < content.length; at++) {
     const character = content[at]
@@ -364,10 +367,13 @@ function address(name: string, value: string, hostRequired: boolean): PermittedA
   return { host: host === '*' ? undefined : host, port }
 }
 
-/** `YYYYMMDD[HHMM[SS]][Z]`; without Z in local time. */
-function time(value: string): number {
+/**
+ * Milliseconds since 1970 of `YYYYMMDD[HHMM[SS]][Z]`, without Z in local time.
+ * Throws TypeError for anything else.
+ */
+export function parseTime(value: string): number {
   const match = /^(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(Z?)$/i.exec(value)
-  if (match === null) throw new TypeError('the option "expiry-time" needs YYYYMMDD[HHMM[SS]][Z]')
+  if (match === null) throw new TypeError(`a time is YYYYMMDD[HHMM[SS]][Z], not "${value}"`)
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match
     .slice(1, 7)
     .map((digits) => Number(digits ?? 0))
@@ -378,7 +384,7 @@ function time(value: string): number {
   const kept = utc ? date.getUTCDate() : date.getDate()
   // Date takes the 31st of February for the 3rd of March; a typing error must not extend access.
   if (month < 1 || month > 12 || kept !== day || hour > 23 || minute > 59 || second > 60) {
-    throw new TypeError(`the option "expiry-time" has no such date: ${value}`)
+    throw new TypeError(`there is no such time: ${value}`)
   }
   return date.getTime()
 }

@@ -4,6 +4,7 @@ import { sha1 } from '@noble/hashes/legacy.js'
 import { equalBytes } from '../crypto/equal-bytes.ts'
 import { SshError } from '../errors.ts'
 import { decodeBase64 } from './base64.ts'
+import { checkCertificate, decodeCertificate, isCertificate, plainKey } from './certificate.ts'
 import { matchPatternList } from './pattern.ts'
 import { PublicKey } from './public-key.ts'
 
@@ -89,7 +90,7 @@ export function parseKnownHosts(text: string): KnownHostsFile {
 
 /**
  * Trusts what a known_hosts file says about `host`. Reads hashed names, wildcards, negation,
- * `[host]:port` and `@revoked`, which always wins. The verifier returns true or throws a
+ * `[host]:port`, `@cert-authority` and `@revoked`, which always wins. The verifier returns true or throws a
  * `HostKeyError` (code `SSH_HOST_KEY_REJECTED`) that carries both fingerprints and the line.
  *
  * @example
@@ -100,13 +101,15 @@ export function knownHosts(text: string, host: string, port = 22): HostKeyVerifi
   const file = parseKnownHosts(text)
   const own = file.hosts.filter((known) => known.covers(name))
   const trusted = own.filter((known) => known.marker === 'none')
+  const authorities = own.filter((known) => known.marker === 'cert-authority')
   const revoked = own.filter((known) => known.marker === 'revoked')
   const unreadable = file.errors.find((error) => error.revokes)
   const expected = trusted.map((known) => expectation(known.key, known.line))
 
   function verify(key: PublicKey): boolean {
     const fingerprint = key.fingerprint()
-    const refusal = revoked.find((known) => known.key.equals(key))
+    const keys = keysWithin(key)
+    const refusal = revoked.find((known) => keys.some((own) => known.key.equals(own)))
     if (refusal !== undefined) {
       const text = `host key ${fingerprint} of ${name} is revoked (known_hosts line ${refusal.line})`
       throw new HostKeyError('revoked', text, key, expected)
@@ -116,21 +119,69 @@ export function knownHosts(text: string, host: string, port = 22): HostKeyVerifi
       const text = `cannot read the @revoked entry in known_hosts line ${unreadable.line}`
       throw new HostKeyError('revoked', text, key, expected)
     }
-    if (trusted.some((known) => known.key.equals(key))) return true
+    const doubt = isCertificate(key) ? doubtAbout(key, host, authorities) : undefined
+    if (isCertificate(key) && doubt === undefined) return true
+    const plain = plainKey(key)
+    if (trusted.some((known) => known.key.equals(plain))) return true
     if (expected.length === 0) {
-      const text = `no host key is known for ${name}; the server's is ${key.type} ${fingerprint}`
+      const why = doubt === undefined ? '' : ` (${doubt})`
+      const text = `no host key is known for ${name}; its is ${key.type} ${fingerprint}${why}`
       throw new HostKeyError('unknown', text, key, expected)
     }
     throw mismatch(name, key, expected)
   }
-  return Object.assign(verify, { keyTypes: [...new Set(expected.map(({ type }) => type))] })
+  const plainTypes = expected.map(({ type }) => type)
+  // Without an authority a certificate is worth no more than its key: do not ask for one.
+  const keyTypes = authorities.length === 0 ? plainTypes : [...CERTIFICATE_TYPES, ...plainTypes]
+  return Object.assign(verify, { keyTypes: [...new Set(keyTypes)] })
 }
 
-/** Trusts exactly the keys given. The verifier throws a `HostKeyError` for any other. */
+const CERTIFICATE_TYPES = [
+  'ssh-ed25519-cert-v01@openssh.com',
+  'ecdsa-sha2-nistp256-cert-v01@openssh.com',
+  'ecdsa-sha2-nistp384-cert-v01@openssh.com',
+  'ecdsa-sha2-nistp521-cert-v01@openssh.com',
+  'ssh-rsa-cert-v01@openssh.com',
+] as const
+
+/** Why a certificate is not good for the host now; undefined if it is. */
+function doubtAbout(
+  key: PublicKey,
+  host: string,
+  authorities: readonly KnownHost[],
+): string | undefined {
+  try {
+    checkCertificate(key, {
+      role: 'host',
+      principals: [host.toLowerCase()],
+      authorities: authorities.map((known) => known.key),
+    })
+    return undefined
+  } catch (error) {
+    return error instanceof SshError ? error.message : 'the certificate cannot be checked'
+  }
+}
+
+/** Everything that could have been revoked: what was shown, the key in it, and its authority. */
+function keysWithin(key: PublicKey): readonly PublicKey[] {
+  if (!isCertificate(key)) return [key]
+  try {
+    const certificate = decodeCertificate(key)
+    return [key, certificate.key, certificate.signatureKey]
+  } catch {
+    return [key]
+  }
+}
+
+/**
+ * Trusts exactly the keys given, also when the host shows one of them within a certificate. The
+ * verifier throws a `HostKeyError` for any other.
+ */
 export function pinned(...keys: readonly PublicKey[]): HostKeyVerifier {
   const expected = keys.map((key) => expectation(key, 0))
   function verify(key: PublicKey): boolean {
-    if (keys.some((known) => known.equals(key))) return true
+    const plain = plainKey(key)
+    if (keys.some((known) => known.equals(plain) || known.equals(key))) return true
     throw mismatch('the server', key, expected)
   }
   return Object.assign(verify, { keyTypes: [...new Set(expected.map(({ type }) => type))] })

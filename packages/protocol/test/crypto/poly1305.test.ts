@@ -38,7 +38,10 @@ test('Poly1305 reduces sums just below, at and above the prime', () => {
 })
 
 test('Poly1305 demands a key of 32 bytes', () => {
-  assert.throws(() => poly1305(new Uint8Array(31), new Uint8Array(1)), RangeError)
+  assert.throws(
+    () => poly1305(new Uint8Array(31), new Uint8Array(1)),
+    (error: unknown) => error instanceof RangeError,
+  )
 })
 
 test.run()

@@ -7,9 +7,11 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { modern } from '../../src/algorithms/modern.ts'
 import { defaultCrypto } from '../../src/crypto/native.ts'
+import { checkCertificate, issueCertificate } from '../../src/keys/certificate.ts'
 import { HostKeyError, knownHosts } from '../../src/keys/known-hosts.ts'
 import { generateKey, type KeyKind, parsePrivateKey } from '../../src/keys/private-key.ts'
 import { PublicKey } from '../../src/keys/public-key.ts'
+import { signMessage, verifyMessage } from '../../src/keys/ssh-signature.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keys-'))
 test.after(() => rmSync(folder, { recursive: true }))
@@ -100,6 +102,89 @@ test('names hashed by ssh-keygen -H are found, and only they', () => {
     () => knownHosts(text, '10.0.0.2')(key),
     (error: unknown) => error instanceof HostKeyError && error.reason === 'unknown',
   )
+})
+
+test('certificates of ssh-keygen are read and checked', async () => {
+  const authority = join(folder, 'ca')
+  keygen('-q', '-t', 'rsa', '-b', '3072', '-N', '', '-f', authority)
+  for (const [type, ...options] of [
+    ['ed25519'],
+    ['ecdsa', '-O', 'force-command=date', '-O', 'source-address=127.0.0.0/8'],
+    ['rsa', '-O', 'clear', '-O', 'permit-pty', '-z', '18446744073709551615'],
+  ] as const) {
+    const path = join(folder, `certified-${type}`)
+    keygen('-q', '-t', type, '-N', '', '-f', path)
+    keygen('-q', '-s', authority, '-I', 'my id', '-n', 'ada,bob', '-V', '-1h:+1h', ...options, path)
+    const certificate = PublicKey.parse(read(`${path}-cert.pub`))
+    const content = checkCertificate(certificate, {
+      role: 'user',
+      principals: ['bob'],
+      authorities: [PublicKey.parse(read(`${authority}.pub`))],
+      address: '127.0.0.1',
+      honours: ['force-command'],
+    })
+    assert.is(content.keyId, 'my id')
+    assert.ok(content.key.equals(PublicKey.parse(read(`${path}.pub`))))
+    if (type === 'ecdsa') assert.is(content.criticalOptions.get('force-command'), 'date')
+    if (type === 'rsa') {
+      assert.equal([...content.extensions.keys()], ['permit-pty'])
+      assert.is(content.serial, 2n ** 64n - 1n)
+    }
+  }
+})
+
+test('ssh-keygen reads our certificates and says the same of them', async () => {
+  const authority = generateKey('ecdsa-nistp256')
+  for (const kind of ['ed25519', 'ecdsa-nistp384'] as const) {
+    const key = generateKey(kind)
+    const certificate = await issueCertificate(authority, {
+      key: key.publicKey,
+      role: 'user',
+      principals: ['ada', 'bob'],
+      keyId: 'from here',
+      serial: 5n,
+      validBeforeMs: Date.now() + 3_600_000,
+      criticalOptions: { 'source-address': '10.0.0.0/8', 'force-command': 'date' },
+    })
+    const path = join(folder, `${kind}-cert.pub`)
+    writeFileSync(path, `${certificate}\n`)
+    const shown = keygen('-L', '-f', path)
+    for (const expected of [
+      'user certificate',
+      `Public key: ${kind === 'ed25519' ? 'ED25519' : 'ECDSA'}-CERT ${key.publicKey.fingerprint()}`,
+      authority.publicKey.fingerprint(),
+      'Key ID: "from here"',
+      'Serial: 5',
+      'force-command date',
+      'source-address 10.0.0.0/8',
+      'permit-pty',
+    ]) {
+      assert.ok(shown.includes(expected), `${expected} in ${shown}`)
+    }
+  }
+})
+
+test('ssh-keygen -Y verifies our signatures of messages, and we its', async () => {
+  const key = generateKey('ed25519')
+  const message = join(folder, 'message')
+  writeFileSync(message, 'signed\n')
+  const bytes = readFileSync(message)
+  const signers = join(folder, 'allowed_signers')
+  writeFileSync(signers, `ada@x namespaces="file" ${key.publicKey}\n`)
+  writeFileSync(`${message}.sig`, await signMessage(key, bytes, 'file'))
+  const verify = ['-Y', 'verify', '-f', signers, '-I', 'ada@x', '-n', 'file']
+  const verified = execFileSync('ssh-keygen', [...verify, '-s', `${message}.sig`], {
+    input: bytes,
+    encoding: 'utf8',
+  })
+  assert.match(verified, /Good "file" signature for ada@x/)
+
+  const path = join(folder, 'signer')
+  keygen('-q', '-t', 'rsa', '-b', '3072', '-N', '', '-f', path)
+  writeFileSync(`${message}2`, bytes)
+  keygen('-Y', 'sign', '-f', path, '-n', 'git', `${message}2`)
+  const shown = verifyMessage(read(`${message}2.sig`), bytes, 'git')
+  assert.ok(shown.equals(PublicKey.parse(read(`${path}.pub`))))
 })
 
 test.run()
