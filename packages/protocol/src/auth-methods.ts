@@ -52,6 +52,7 @@ export function publickey(signers: SignerSource): AuthMethod {
   return { name: 'publickey', start: () => new PublickeyRun(signers) }
 }
 
+/** How `password` behaves beyond its first text. */
 export interface PasswordOptions {
   /** How often to ask `password` when it is a function; a text is tried once. Default 3. */
   readonly attempts?: number

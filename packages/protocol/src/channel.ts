@@ -66,6 +66,10 @@ interface Outgoing {
 const DONE: Promise<void> = Promise.resolve()
 const NOTHING = new Uint8Array(0)
 
+/**
+ * A channel of either side. `close` ends our direction (EOF), `abort` the whole of it (CLOSE); what
+ * nobody reads is held back by the window, so memory stays bounded.
+ */
 export class Channel implements Transport {
   // What is for this package only reaches private members instead of being seen by users.
   static {

@@ -11,14 +11,7 @@ import { deferred, ignore } from './deferred.ts'
 import { AuthenticationError, DisconnectError, SshError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
 import type { PublicKey } from './keys/public-key.ts'
-import {
-  aborted,
-  type Keepalive,
-  Link,
-  printable,
-  type RekeyLimits,
-  type RoleEvent,
-} from './link.ts'
+import { aborted, type Keepalive, Link, printable, type RoleEvent } from './link.ts'
 import type { Negotiated, Question } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
 import { killOnAbort, type PtyOptions, RemoteProcess } from './process.ts'
@@ -26,6 +19,7 @@ import { nowMs } from './pump.ts'
 import { collect, type RunOptions, type RunResult } from './run.ts'
 import { SOFTWARE_VERSION } from './software-version.ts'
 import { encodeTerminalModes } from './terminal-modes.ts'
+import type { RekeyLimits } from './transport/key-exchange.ts'
 import { requireFunction, requireString, requireTransport, validateCommon } from './validate.ts'
 import { DISCONNECT, OPEN_FAILURE } from './wire/numbers.ts'
 
@@ -39,6 +33,7 @@ export interface HostKeyDecision {
   readonly keyTypes?: readonly string[]
 }
 
+/** What `connect` needs to know. */
 export interface ClientOptions {
   readonly username: string
   /** Required: there is no default that trusts. */
@@ -64,6 +59,7 @@ export interface ClientOptions {
   readonly trace?: (line: string) => void
 }
 
+/** How a program is started. */
 export interface ExecOptions {
   /** Servers accept few names; a refused one is silently left out. */
   readonly env?: Readonly<Record<string, string>>
@@ -105,6 +101,7 @@ const SESSION: ChannelOptions = { stderr: 'pipe', closeWhenEnded: false }
 /** Channel types that exist, but that this side never asked for. */
 const UNWANTED = new Set(['forwarded-tcpip', 'x11', 'auth-agent@openssh.com', 'session'])
 
+/** A connection whose user is in, made by `connect`. */
 export class Client {
   static {
     establish = async (transport, options) => {

@@ -1,5 +1,6 @@
 /** A promise that is settled from outside, and that never becomes an unhandled rejection. */
 
+/** A promise and the two ways to settle it. */
 export interface Deferred<T> {
   readonly promise: Promise<T>
   readonly resolve: (value: T) => void

@@ -21,13 +21,6 @@ export interface Keepalive {
   readonly countMax: number
 }
 
-/** When keys are replaced; each has a default of RFC 4253 §9 or RFC 4344. */
-export interface RekeyLimits {
-  readonly bytes?: number
-  readonly packets?: number
-  readonly ms?: number
-}
-
 /** Events that a role sees; the rest is handled here. */
 export type RoleEvent =
   | Question
@@ -38,6 +31,7 @@ export type RoleEvent =
       }
     >
 
+/** What a role hands to its link. */
 export interface LinkOptions {
   readonly machine: Machine
   readonly transport: Transport
@@ -61,6 +55,7 @@ interface GlobalReply {
   readonly data: Uint8Array
 }
 
+/** One connection: routes events of the machine to who waits for them. */
 export class Link implements ChannelPort {
   readonly machine: Machine
   readonly #pump: Pump

@@ -35,6 +35,7 @@ export interface PtyOptions {
 /** OpenSSH's own, and ours, understand it; others have been seen to close on it. */
 const UNDERSTANDS_EOW = /^SSH-2\.0-(OpenSSH|sandbox-ssh)_/
 
+/** A running program, made by `Client.exec` and `Client.shell`. */
 export class RemoteProcess {
   /** The session channel underneath, for requests of other kinds. */
   readonly channel: Channel

@@ -38,6 +38,7 @@ export function nowMs(): number {
 /** What `setTimeout` gives, whichever the runtime. */
 export type Timer = ReturnType<typeof setTimeout>
 
+/** Drives one machine over one transport until both are done. */
 export class Pump {
   readonly #machine: Machine
   readonly #transport: Transport

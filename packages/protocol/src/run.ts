@@ -4,6 +4,7 @@ import { ignore } from './deferred.ts'
 import { SshError } from './errors.ts'
 import type { RemoteProcess } from './process.ts'
 
+/** How `Client.run` starts a command and what it keeps. */
 export interface RunOptions extends ExecOptions {
   /** Input of the program; without it stdin ends at once. */
   readonly stdin?: Uint8Array | string | ReadableStream<Uint8Array>
@@ -11,6 +12,7 @@ export interface RunOptions extends ExecOptions {
   readonly maxBytes?: number
 }
 
+/** How a command ended and what it wrote. */
 export interface RunResult {
   /** Undefined if a signal ended the program. */
   readonly code: number | undefined

@@ -47,6 +47,7 @@ export interface ServerAuthHandlers {
   readonly none?: (request: { readonly username: string }) => boolean | Promise<boolean>
 }
 
+/** As AuthDecision; `changePassword` is right but must be replaced first, with that prompt. */
 export type PasswordDecision = AuthDecision | { readonly changePassword: string }
 
 /** A keyboard-interactive handler at work. */
@@ -57,6 +58,7 @@ interface Dialogue {
   responses: Deferred<readonly string[]> | undefined
 }
 
+/** Asks the handlers of one connection and keeps a dialogue going between rounds. */
 export class Verdicts {
   readonly #handlers: ServerAuthHandlers
   readonly #onError: (error: unknown) => void

@@ -14,7 +14,7 @@ import { deferred, ignore } from './deferred.ts'
 import { ChannelOpenError, SshError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
 import type { PublicKey, Signer } from './keys/public-key.ts'
-import { type Keepalive, Link, type RekeyLimits, type RoleEvent } from './link.ts'
+import { type Keepalive, Link, type RoleEvent } from './link.ts'
 import type { Event, Negotiated, Question } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
 import { nowMs } from './pump.ts'
@@ -22,6 +22,7 @@ import { type ServerAuthHandlers, Verdicts } from './server-auth.ts'
 import { type ServerSession, type SessionHandler, serveSession } from './server-session.ts'
 import { SOFTWARE_VERSION } from './software-version.ts'
 import { splice } from './splice.ts'
+import type { RekeyLimits } from './transport/key-exchange.ts'
 import {
   optionalFunction,
   optionalInteger,
@@ -31,6 +32,7 @@ import {
 } from './validate.ts'
 import { DISCONNECT, OPEN_FAILURE } from './wire/numbers.ts'
 
+/** What `serve` needs to know; what is not given is refused. */
 export interface ServerOptions {
   /** Keys that prove who we are, one of each type that clients may want. */
   readonly hostKeys: readonly Signer[]
@@ -91,6 +93,7 @@ export async function serve(
 /** Makes one and waits for the end of its handshake. */
 let establish: (transport: Transport, options: ServerOptions) => Promise<ServerConnection>
 
+/** A connection whose user is in, made by `serve`. */
 export class ServerConnection {
   static {
     establish = async (transport, options) => {

@@ -4,6 +4,7 @@
  */
 import { type Deferred, deferred, rejected } from '../deferred.ts'
 
+/** One direction of bytes, as a queue with an end. */
 export class Inbox {
   readonly #chunks: (Uint8Array | undefined)[] = []
   #head = 0

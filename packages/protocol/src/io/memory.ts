@@ -4,6 +4,7 @@ import { SshError } from '../errors.ts'
 import { Inbox } from './inbox.ts'
 import type { Transport } from './transport.ts'
 
+/** How much a memory pair holds. */
 export interface MemoryPairOptions {
   /** Bytes one side may have written and the other not read before `write` waits. Default 256 KiB. */
   readonly capacityBytes?: number

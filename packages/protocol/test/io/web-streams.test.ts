@@ -20,8 +20,8 @@ transportSuite(
 )
 
 /** An identity transform would hand the writer's own buffer to the reader. */
-const copying: Transformer<Uint8Array, Uint8Array> = {
-  transform(chunk, controller) {
+const copying = {
+  transform(chunk: Uint8Array, controller: TransformStreamDefaultController<Uint8Array>) {
     controller.enqueue(chunk.slice())
   },
 }
@@ -41,7 +41,7 @@ test('a stream that fails is a transport error with the failure as its cause', a
 })
 
 test('a stream of something else than bytes is refused', async () => {
-  const readable = new ReadableStream({
+  const readable = new ReadableStream<unknown>({
     start: (controller) => controller.enqueue('text'),
   }) as ReadableStream<Uint8Array>
   const error = await rejection(webStreams({ readable, writable: new WritableStream() }).read())
