@@ -1,6 +1,6 @@
 /** One program started for a client. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { fchownSync } from 'node:fs'
+import { closeSync, fchownSync } from 'node:fs'
 import { constants } from 'node:os'
 import type { Writable } from 'node:stream'
 import type { ExecRequest, Resize } from '../agent/messages.ts'
@@ -16,9 +16,11 @@ import {
 import { Credit } from './credit.ts'
 import { errorName, errorNumber, osError } from './errno.ts'
 import { InputQueue } from './input-queue.ts'
-import { applyModes, openTerminal, stdioOf, type Terminal } from './pty.ts'
+import { openPipes } from './pipes.ts'
+import { applyModes, openTerminal, type Terminal } from './pty.ts'
 import type { GuestSession, Reply } from './session.ts'
 import { Source } from './source.ts'
+import { stdioOf } from './stdio.ts'
 
 /** Largest piece of output in one frame. */
 const OUTPUT_BYTES_MAX = 64 * 1024
@@ -118,6 +120,7 @@ export class ExecSession implements GuestSession {
     this.signal(constants.signals.SIGKILL)
     this.#credit.close()
     this.#input.close()
+    this.#stdin?.destroy()
     // Whoever escaped the group may hold the streams for ever.
     for (const source of this.#sources) source.destroy()
     this.#terminal?.close()
@@ -129,20 +132,34 @@ export class ExecSession implements GuestSession {
   }
 
   async #startOnPipes(command: Command): Promise<Running> {
-    // Detached is setsid(2): a session and a group of its own.
-    const child = spawn(command.file, command.args, {
-      cwd: command.cwd,
-      env: command.env,
-      detached: true,
-      stdio: stdioOf(['pipe', 'pipe', 'pipe']),
-    })
+    const pipes = await openPipes()
+    let child: ChildProcess
+    try {
+      // Detached is setsid(2): a session and a group of its own.
+      child = spawn(command.file, command.args, {
+        cwd: command.cwd,
+        env: command.env,
+        detached: true,
+        stdio: stdioOf(pipes?.program ?? ['pipe', 'pipe', 'pipe']),
+      })
+    } catch (error) {
+      destroyAll(pipes)
+      throw error
+    } finally {
+      for (const fd of pipes?.program ?? []) closeSync(fd)
+    }
     this.#child = child
-    const running = await this.#running(child)
-    const { stdin, stdout, stderr } = child
+    const { stdin, stdout, stderr } = pipes ?? child
     if (stdin === null || stdout === null || stderr === null) throw new Error('no pipes')
-    this.#sources.push(new Source(stdout), new Source(stderr))
-    this.#openInput(stdin)
-    return running
+    try {
+      const running = await this.#running(child)
+      this.#sources.push(new Source(stdout), new Source(stderr))
+      this.#openInput(stdin)
+      return running
+    } catch (error) {
+      destroyAll({ stdin, stdout, stderr })
+      throw error
+    }
   }
 
   async #startOnTerminal(command: Command): Promise<Running> {
@@ -197,6 +214,7 @@ export class ExecSession implements GuestSession {
     ])
     await exit
     this.#terminal?.close()
+    this.#stdin?.destroy()
   }
 
   async #forward(
@@ -269,6 +287,14 @@ function rest(terminal: Terminal): () => Uint8Array | undefined {
     left -= chunk?.length ?? 0
     return chunk
   }
+}
+
+function destroyAll(
+  streams: Record<'stdin' | 'stdout' | 'stderr', { destroy(): unknown }> | undefined,
+): void {
+  streams?.stdin.destroy()
+  streams?.stdout.destroy()
+  streams?.stderr.destroy()
 }
 
 function brokenPipe(): Error {

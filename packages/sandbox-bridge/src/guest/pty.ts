@@ -4,13 +4,14 @@
  * of node-pty is not used: its terminals have modes of their own, lose output that is read slowly,
  * hang when input is not read, and hide why a program could not be started.
  */
-import { type StdioOptions, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { closeSync, constants, existsSync, openSync, readSync, writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { ReadStream } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import { setupFailure, tool } from './command.ts'
+import { keepFromPrograms, stdioOf } from './stdio.ts'
 import { sttyArguments } from './terminal-modes.ts'
 
 /** The native functions of node-pty that are used. */
@@ -34,10 +35,7 @@ export interface Terminal {
   close(): void
 }
 
-/** Our ends of all open terminals. */
-const masters = new Set<number>()
 let binding: Binding | undefined
-let nothing: number | undefined
 
 /**
  * Opens a terminal with the kernel's default modes.
@@ -78,13 +76,14 @@ class OpenTerminal implements Terminal {
   readonly slave: number
   readonly #binding: Binding
   readonly #fd: number
+  readonly #release: () => void
   #open = true
 
   constructor(native: Binding, fd: number, slave: number) {
     this.#binding = native
     this.#fd = fd
     this.slave = slave
-    masters.add(fd)
+    this.#release = keepFromPrograms(fd)
     this.output = new ReadStream(fd)
   }
 
@@ -124,7 +123,7 @@ class OpenTerminal implements Terminal {
   close(): void {
     if (!this.#open) return
     this.#open = false
-    masters.delete(this.#fd)
+    this.#release()
     closeSync(this.slave)
     this.output.destroy()
   }
@@ -141,20 +140,6 @@ function pause(ms: number): Promise<void> {
 
 function isCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code
-}
-
-/**
- * The `stdio` of a new program: its three streams, and `/dev/null` in the place of every terminal's
- * inner end. Were one inherited, closing ours would not hang the terminal up.
- */
-export function stdioOf(streams: readonly ('pipe' | 'ignore' | number)[]): StdioOptions {
-  const stdio: ('pipe' | 'ignore' | number)[] = [...streams]
-  for (const fd of masters) {
-    nothing ??= openSync('/dev/null', constants.O_RDWR)
-    while (stdio.length < fd) stdio.push('ignore')
-    stdio[fd] = nothing
-  }
-  return stdio
 }
 
 /** Sets the modes a client asked for, before the program starts. What cannot be set stays. */

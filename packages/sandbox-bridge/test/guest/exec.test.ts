@@ -40,6 +40,19 @@ test('a program has its own session, no terminal, and only its three streams', a
   await client.close()
 })
 
+test('a program can open its own streams by name', async () => {
+  const { client } = await connectGuest()
+  const script =
+    'cat /dev/stdin; echo out >/dev/stdout; echo err >/dev/stderr; cat </proc/self/fd/0'
+  const program = await client.exec(sh(script))
+  await program.write(bytesOf('in\n'))
+  await program.end()
+  assert.is(await textOf(program), 'in\nout\n')
+  assert.is(await textOf(() => program.readStderr()), 'err\n')
+  assert.equal(await program.exited, { code: 0 })
+  await client.close()
+})
+
 test('megabytes pass both ways unharmed', async () => {
   const { client } = await connectGuest()
   const data = new Uint8Array(8 * 1024 * 1024)
