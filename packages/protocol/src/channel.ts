@@ -210,6 +210,12 @@ export class Channel implements Transport {
     this.#sendClose()
   }
 
+  /** `abort`, and waits for the channel to be gone. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.abort()
+    await this.closed
+  }
+
   /**
    * A request with an answer: true if the peer granted it. Rejects with SshError
    * `SSH_CHANNEL_CLOSED` if the channel closes first, `SSH_LIMIT` if too many are waiting.
@@ -355,6 +361,9 @@ export class Channel implements Transport {
     if (error !== undefined) return rejected(error)
     if (this.#ending !== undefined) {
       return rejected(new SshError('SSH_CHANNEL_CLOSED', 'writing to this channel has ended'))
+    }
+    if (!(chunk instanceof Uint8Array)) {
+      return rejected(new TypeError('chunk must be a Uint8Array'))
     }
     let data = chunk
     if (this.#outgoing.length === 0) {

@@ -11,12 +11,19 @@ import { deferred, ignore } from './deferred.ts'
 import { AuthenticationError, DisconnectError, SshError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
 import type { PublicKey } from './keys/public-key.ts'
-import { aborted, type Keepalive, Link, printable, type RoleEvent } from './link.ts'
+import {
+  aborted,
+  type ConnectionLimits,
+  type Keepalive,
+  Link,
+  printable,
+  type RoleEvent,
+} from './link.ts'
 import type { Negotiated, Question } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
 import { killOnAbort, type PtyOptions, RemoteProcess } from './process.ts'
 import { nowMs } from './pump.ts'
-import { collect, type RunOptions, type RunResult } from './run.ts'
+import { collect, type RunOptions, type RunResult, validateRun } from './run.ts'
 import { SOFTWARE_VERSION } from './software-version.ts'
 import { encodeTerminalModes } from './terminal-modes.ts'
 import type { RekeyLimits } from './transport/key-exchange.ts'
@@ -51,6 +58,7 @@ export interface ClientOptions {
   /** Default: none; a connection that goes silent is not noticed. */
   readonly keepalive?: Keepalive
   readonly rekey?: RekeyLimits
+  readonly limits?: ConnectionLimits
   /** Refuse peers without strict key exchange (the answer to the Terrapin attack). */
   readonly requireStrictKex?: boolean
   /** Text the server shows before the user is in. Untrusted: strip control characters. */
@@ -136,6 +144,7 @@ export class Client {
         ...(options.handshakeMs && { handshakeMs: options.handshakeMs }),
         ...(options.rekey && { rekey: options.rekey }),
         ...(options.requireStrictKex && { requireStrictKex: true }),
+        ...options.limits,
         ...(options.trace && { trace: options.trace }),
       }),
       transport,
@@ -174,6 +183,7 @@ export class Client {
    */
   async run(command: string | Uint8Array, options: RunOptions = {}): Promise<RunResult> {
     const { stdin, maxBytes, ...execOptions } = options
+    validateRun(options)
     return collect(await this.exec(command, execOptions), stdin, maxBytes)
   }
 

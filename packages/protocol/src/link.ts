@@ -21,6 +21,14 @@ export interface Keepalive {
   readonly countMax: number
 }
 
+/** Bounds on what one peer can make this side hold; memory is at most their product. */
+export interface ConnectionLimits {
+  /** Channels open at once. Default 256. */
+  readonly channelsMax?: number
+  /** Bytes a peer may send on a channel before anybody takes them. Default 2 MiB. */
+  readonly windowBytes?: number
+}
+
 /** Events that a role sees; the rest is handled here. */
 export type RoleEvent =
   | Question

@@ -1,6 +1,13 @@
 /** A program at the other end, as a client sees it: three streams, signals, an exit status. */
 import { type Channel, listen, pullStream } from './channel.ts'
-import { exitSignal, exitStatus, REQUEST, signal, windowChange } from './connection/requests.ts'
+import {
+  exitSignal,
+  exitStatus,
+  REQUEST,
+  signal,
+  understandsEow,
+  windowChange,
+} from './connection/requests.ts'
 import { type Deferred, deferred } from './deferred.ts'
 import { SshError } from './errors.ts'
 import { aborted } from './link.ts'
@@ -32,9 +39,6 @@ export interface PtyOptions {
   readonly modes?: TerminalModes
 }
 
-/** OpenSSH's own, and ours, understand it; others have been seen to close on it. */
-const UNDERSTANDS_EOW = /^SSH-2\.0-(OpenSSH|sandbox-ssh)_/
-
 /** A running program, made by `Client.exec` and `Client.shell`. */
 export class RemoteProcess {
   /** The session channel underneath, for requests of other kinds. */
@@ -49,7 +53,7 @@ export class RemoteProcess {
   /** Internal: made by `Client.exec` and its like. */
   constructor(channel: Channel, serverIdentification: string) {
     this.channel = channel
-    this.#notifyEow = UNDERSTANDS_EOW.test(serverIdentification)
+    this.#notifyEow = understandsEow(serverIdentification)
     listen(
       channel,
       (request, data) => this.#request(request, data),
@@ -154,6 +158,11 @@ export class RemoteProcess {
       if (request === REQUEST.EXIT_SIGNAL) {
         const { name, coreDumped, message } = exitSignal.decode(data)
         this.#status ??= { signal: name, coreDumped, message }
+        return true
+      }
+      if (request === REQUEST.EOW) {
+        const text = 'the program reads no more of its input'
+        this.channel.refuseWrites(new SshError('SSH_CHANNEL_CLOSED', text))
         return true
       }
     } catch {

@@ -3,6 +3,7 @@ import type { ExecOptions } from './client.ts'
 import { ignore } from './deferred.ts'
 import { SshError } from './errors.ts'
 import type { RemoteProcess } from './process.ts'
+import { optionalInteger } from './validate.ts'
 
 /** How `Client.run` starts a command and what it keeps. */
 export interface RunOptions extends ExecOptions {
@@ -25,6 +26,17 @@ export interface RunResult {
 }
 
 const MAX_BYTES = 64 * 1024 * 1024
+
+/** Throws TypeError naming the option that makes no sense. */
+export function validateRun({ stdin, maxBytes }: RunOptions): void {
+  const isInput =
+    stdin === undefined ||
+    typeof stdin === 'string' ||
+    stdin instanceof Uint8Array ||
+    stdin instanceof ReadableStream
+  if (!isInput) throw new TypeError('stdin must be text, bytes or a ReadableStream')
+  optionalInteger(maxBytes, 'maxBytes', 0, Number.MAX_SAFE_INTEGER)
+}
 
 /** Feeds `stdin`, drains both streams and waits for the end. Closes the process if it fails. */
 export async function collect(
@@ -62,10 +74,10 @@ async function feed(process: RemoteProcess, stdin: RunOptions['stdin']): Promise
     } else if (stdin !== undefined) {
       await process.write(typeof stdin === 'string' ? new TextEncoder().encode(stdin) : stdin)
     }
-    await process.end()
   } catch (error) {
     if (!(error instanceof SshError && error.code === 'SSH_CHANNEL_CLOSED')) throw error
   }
+  await process.end()
 }
 
 async function pour(process: RemoteProcess, stream: ReadableStream<Uint8Array>): Promise<void> {

@@ -10,6 +10,7 @@ import {
   REQUEST,
   signal as signalRequest,
   subsystem,
+  understandsEow,
   windowChange,
 } from './connection/requests.ts'
 import { rejected } from './deferred.ts'
@@ -57,6 +58,7 @@ export interface ServerSession {
   readonly env: ReadonlyMap<string, string>
   /** The terminal with its present size, or undefined if none was asked for. */
   readonly pty: Pty | undefined
+  /** Cancelling it tells the client that nobody reads any more. */
   readonly stdin: ReadableStream<Uint8Array>
   readonly stdout: WritableStream<Uint8Array>
   readonly stderr: WritableStream<Uint8Array>
@@ -154,7 +156,10 @@ class Session implements ServerSession {
   get stdin(): ReadableStream<Uint8Array> {
     this.#stdin ??= pullStream(
       () => this.read(),
-      () => this.#channel.discard(),
+      () => {
+        this.#channel.discard()
+        if (understandsEow(this.clientIdentification)) this.#channel.notify(REQUEST.EOW)
+      },
     )
     return this.#stdin
   }

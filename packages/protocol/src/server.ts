@@ -14,7 +14,7 @@ import { deferred, ignore } from './deferred.ts'
 import { ChannelOpenError, SshError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
 import type { PublicKey, Signer } from './keys/public-key.ts'
-import { type Keepalive, Link, type RoleEvent } from './link.ts'
+import { type ConnectionLimits, type Keepalive, Link, type RoleEvent } from './link.ts'
 import type { Event, Negotiated, Question } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
 import { nowMs } from './pump.ts'
@@ -59,6 +59,7 @@ export interface ServerOptions {
   readonly signal?: AbortSignal
   readonly handshakeMs?: number
   readonly rekey?: RekeyLimits
+  readonly limits?: ConnectionLimits
   readonly keepalive?: Keepalive
   readonly requireStrictKex?: boolean
   /** Failures before the client is sent away. */
@@ -129,6 +130,7 @@ export class ServerConnection {
         ...(options.handshakeMs && { handshakeMs: options.handshakeMs }),
         ...(options.rekey && { rekey: options.rekey }),
         ...(options.requireStrictKex && { requireStrictKex: true }),
+        ...options.limits,
         ...(options.trace && { trace: options.trace }),
       }),
       transport,
@@ -323,7 +325,7 @@ export class ServerConnection {
       target.abort()
       return
     }
-    await splice(channel, target)
+    await splice(channel, target, channel.closed)
   }
 
   #report(error: unknown): void {

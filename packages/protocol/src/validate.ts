@@ -51,6 +51,7 @@ export function validateCommon(options: {
   readonly keepalive?: { readonly intervalMs: number; readonly countMax: number }
   readonly rekey?: { readonly bytes?: number; readonly packets?: number; readonly ms?: number }
   readonly signal?: AbortSignal
+  readonly limits?: { readonly channelsMax?: number; readonly windowBytes?: number }
   readonly algorithms?: unknown
   readonly trace?: unknown
 }): void {
@@ -62,6 +63,8 @@ export function validateCommon(options: {
     optionalInteger(keepalive.intervalMs ?? 0, 'keepalive.intervalMs', 1, INT32_MAX)
     optionalInteger(keepalive.countMax ?? -1, 'keepalive.countMax', 0, INT32_MAX)
   }
+  optionalInteger(options.limits?.channelsMax, 'limits.channelsMax', 1, 1_000_000)
+  optionalInteger(options.limits?.windowBytes, 'limits.windowBytes', 32 * 1024, INT32_MAX)
   optionalInteger(rekey?.bytes, 'rekey.bytes', 1, Number.MAX_SAFE_INTEGER)
   optionalInteger(rekey?.packets, 'rekey.packets', 1, 2 ** 32)
   optionalInteger(rekey?.ms, 'rekey.ms', 1, Number.MAX_SAFE_INTEGER)

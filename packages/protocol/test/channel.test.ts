@@ -111,6 +111,12 @@ it('a write resolves when its last byte was granted, and EOF follows the last wr
   assert.is(port.commands.filter((command) => command === 'eof 5').length, 1)
 })
 
+it('what is not bytes is refused', async () => {
+  const { port, channel } = make()
+  assert.instance(await rejection(channel.write('text' as never)), TypeError)
+  assert.equal(port.commands, [])
+})
+
 it('after CLOSE what had come is still read, and the id is named no more', async () => {
   const { port, channel } = make()
   port.room = 0

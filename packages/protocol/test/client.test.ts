@@ -331,6 +331,7 @@ it('bad options are refused at once, naming the one', async () => {
     [{ ...clientOptions(), keepalive: { intervalMs: 0, countMax: 1 } }, /keepalive.intervalMs/],
     [{ ...clientOptions(), keepalive: { intervalMs: 10 } }, /keepalive.countMax/],
     [{ ...clientOptions(), rekey: { bytes: 0.5 } }, /rekey.bytes/],
+    [{ ...clientOptions(), limits: { windowBytes: 1 } }, /limits.windowBytes/],
     [{ ...clientOptions(), signal: 5 }, /signal/],
     [{ ...clientOptions(), algorithms: 5 }, /algorithms/],
     [undefined, /username/],
@@ -350,6 +351,47 @@ it('a refused command is an error and leaves the connection usable', async () =>
   assert.match((error as Error).message, 'exec')
   assert.is(codeOf(await rejection(both.client.subsystem('sftp'))), 'SSH_REQUEST_REFUSED')
   assert.equal(await (await both.client.shell()).exit, { code: 0 })
+  await hangUp(both)
+})
+
+it('a run with options that make no sense starts nothing', async () => {
+  const both = await connected({ server: { exec: () => 0 } })
+  const { client } = both
+  for (const [options, pattern] of [
+    [{ stdin: 5 }, /stdin/],
+    [{ maxBytes: -1 }, /maxBytes/],
+  ] as const) {
+    const error = await rejection(client.run('x', options as never))
+    assert.instance(error, TypeError)
+    assert.match((error as Error).message, pattern)
+  }
+  assert.match(((await rejection(client.exec(5 as never))) as Error).message, 'command')
+  assert.not(both.trace.some((line) => line.startsWith('< CHANNEL_OPEN')))
+  await hangUp(both)
+})
+
+it('limits bound channels and what is held for each', async () => {
+  const both = await connected({
+    client: { limits: { channelsMax: 3, windowBytes: 40_000 } },
+    server: {
+      exec: async (session) => {
+        let written = 0
+        const writing = session.write(new Uint8Array(1_000_000))
+        await session.read()
+        written = 1
+        await writing
+        return written
+      },
+    },
+  })
+  const { client } = both
+  const running = await Promise.all([client.exec('x'), client.exec('x'), client.exec('x')])
+  assert.is(codeOf(await rejection(client.exec('x'))), 'SSH_LIMIT')
+  await client.ping()
+  const data = both.trace.filter((line) => line.startsWith('> CHANNEL_DATA'))
+  const bytes = data.reduce((sum, line) => sum + Number(/(\d+) bytes/.exec(line)?.[1]), 0)
+  assert.ok(bytes <= 3 * 40_000 + data.length * 9, `${bytes} bytes unread`)
+  for (const process of running) process.close()
   await hangUp(both)
 })
 
@@ -427,10 +469,13 @@ it('a target that breaks closes the channel, and a closed channel lets the targe
       }
     })(),
   )
-  // Writing must fail soon: nobody is there any more.
+  // It is let go though it never ended by itself: nobody is there any more.
   await rejection(
     (async () => {
-      for (;;) await targets[1]?.[1].write(new Uint8Array(100_000))
+      for (;;) {
+        await targets[1]?.[1].write(utf8('x'))
+        await new Promise((resolve) => setTimeout(resolve, 1))
+      }
     })(),
   )
   await hangUp(both)

@@ -372,6 +372,31 @@ it('a client that stops reading stdout ends the producer', async () => {
   await hangUp(both)
 })
 
+it('a program that stops reading stdin ends the sender', async () => {
+  const go = gate()
+  const both = await connected({
+    server: {
+      exec: async ({ stdin }) => {
+        const reader = stdin.getReader()
+        await reader.read()
+        await reader.cancel()
+        await go.opened
+        return 0
+      },
+    },
+  })
+  const process = await both.client.exec('head')
+  const error = await rejection(
+    (async () => {
+      for (;;) await process.write(new Uint8Array(10_000))
+    })(),
+  )
+  assert.is(codeOf(error), 'SSH_CHANNEL_CLOSED')
+  go.open()
+  assert.equal(await process.exit, { code: 0 })
+  await hangUp(both)
+})
+
 it('run gives up on a program that writes too much', async () => {
   const gone = gate<boolean>()
   const both = await connected({

@@ -18,6 +18,14 @@ export const REQUEST = {
   EOW: 'eow@openssh.com',
 } as const
 
+/**
+ * Whether a peer, by its identification line, is told of the end of writes: OpenSSH and we
+ * ourselves understand it, and OpenSSH too tells it to nobody else, for some close on it.
+ */
+export function understandsEow(identification: string): boolean {
+  return /^SSH-2\.0-(OpenSSH|sandbox-ssh)_/.test(identification)
+}
+
 /** Names of the global requests that this package sends or answers. */
 export const GLOBAL_REQUEST = {
   KEEPALIVE: 'keepalive@openssh.com',
