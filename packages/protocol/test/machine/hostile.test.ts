@@ -36,7 +36,11 @@ const session = (overrides: object = {}): Uint8Array =>
     typeSpecific: NOTHING,
     ...overrides,
   })
-const request = (methodName: string, username = 'eve', methodSpecific = NOTHING): Uint8Array =>
+const request = (
+  methodName: string,
+  username = 'eve',
+  methodSpecific: Uint8Array = NOTHING,
+): Uint8Array =>
   userauthRequest.encode({ username, serviceName: 'ssh-connection', methodName, methodSpecific })
 
 function ends(raw: RawClient, code: string, pattern: RegExp): void {
