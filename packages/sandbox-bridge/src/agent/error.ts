@@ -44,6 +44,7 @@ export type AgentErrorKind =
   /** A bound on what we hold for the guest was reached. */
   | 'limit'
 
+/** What else an AgentError knows. */
 export interface AgentErrorOptions {
   /** Linux error number, where the agent told one. */
   readonly errno?: number | undefined

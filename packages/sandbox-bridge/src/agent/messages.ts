@@ -64,10 +64,12 @@ export interface ReadyUser {
   readonly home: string
 }
 
+/** The guest tells whom its commands run as by default. */
 export interface InitResolved {
   readonly default_user: { readonly uid: number; readonly gid: number }
 }
 
+/** Asks for a sign of life, or with an extension for more; answered by `core.pong`. */
 export interface Ping {
   /** Extension `input-ack`: answer once all input of this session has been taken, or it ended. */
   readonly after?: number | undefined
@@ -76,19 +78,23 @@ export interface Ping {
   readonly credit?: number | undefined
 }
 
+/** How often the guest has been active, for idle timeouts. */
 export interface Touched {
   readonly activity_seq: number
 }
 
+/** The host tells the time, in nanoseconds since 1970. */
 export interface ClockSync {
   readonly unix_time_nanos: number | bigint
 }
 
+/** The relay tells that a client is gone: its range of ids is free. */
 export interface ClientDisconnected {
   readonly id_start: number
   readonly id_end_exclusive: number
 }
 
+/** Answer to a message that the guest could not take. */
 export interface CoreError {
   readonly kind: CoreErrorKind
   readonly message: string
@@ -102,6 +108,7 @@ export interface ResourceLimit {
   readonly hard: number | bigint
 }
 
+/** Starts a program. */
 export interface ExecRequest {
   readonly cmd: string
   readonly args: readonly string[]
@@ -123,16 +130,19 @@ export interface ExecRequest {
   readonly window?: number | undefined
 }
 
+/** The program runs, under this process id in the guest. */
 export interface ExecStarted {
   readonly pid: number
 }
 
+/** The program takes no more input. */
 export interface StdinError {
   readonly errno?: number | undefined
   readonly errno_name?: string | undefined
   readonly message: string
 }
 
+/** The program has ended. */
 export interface ExecExited {
   /** Exit status 0 to 255, or -1 for death by a signal. */
   readonly code: number
@@ -140,6 +150,7 @@ export interface ExecExited {
   readonly signal?: string | undefined
 }
 
+/** The program could not be started. */
 export interface ExecFailed {
   readonly kind: ExecFailureKind
   readonly errno?: number | undefined
@@ -148,6 +159,7 @@ export interface ExecFailed {
   readonly stage?: string | undefined
 }
 
+/** The terminal has a new size. */
 export interface Resize {
   readonly rows: number
   readonly cols: number
@@ -217,6 +229,7 @@ export interface FsOps {
   readonly FSetStat: { readonly handle: number; readonly attrs: Attributes }
 }
 
+/** One operation on files: an object with the operation as its only key. */
 export type FsOp = OneOf<FsOps>
 
 /** A file as the guest sees it. `mode` is the whole `st_mode`, type bits included. */
@@ -232,6 +245,7 @@ export interface FsEntry {
   readonly mtime?: number | undefined
 }
 
+/** What an operation on files may give back. */
 export interface FsData {
   readonly Stat: FsEntry
   readonly List: readonly FsEntry[]
@@ -239,16 +253,19 @@ export interface FsData {
   readonly Path: string
 }
 
+/** Asks for an operation on files. */
 export interface FsRequest {
   readonly op: FsOp
 }
 
+/** Its outcome; `error` is text for people. */
 export interface FsResponse {
   readonly ok: boolean
   readonly error?: string | undefined
   readonly data?: OneOf<FsData> | undefined
 }
 
+/** Opens a connection as the guest sees the network. */
 export interface TcpConnect {
   readonly host: string
   readonly port: number
@@ -256,6 +273,7 @@ export interface TcpConnect {
   readonly window?: number | undefined
 }
 
+/** The connection could not be opened. */
 export interface TcpFailed {
   readonly error: string
 }
@@ -298,6 +316,7 @@ export interface Payloads {
   readonly 'core.tcp.failed': TcpFailed
 }
 
+/** Names of all messages. */
 export type MessageType = keyof Payloads
 
 /** Types whose payload is one byte string; they are framed in place. */

@@ -177,8 +177,11 @@ export function mapOf<T>(codec: Codec<T>): Codec<ReadonlyMap<string, T>> {
   }
 }
 
+/** A boolean. */
 export const bool: Codec<boolean> = scalar('boolean', 'a boolean')
+/** Text in UTF-8. */
 export const text: Codec<string> = scalar('string', 'a string')
+/** A byte string. */
 export const bytes: Codec<Uint8Array> = {
   toCbor: (value) => value,
   fromCbor: (value) => {
@@ -186,8 +189,11 @@ export const bytes: Codec<Uint8Array> = {
     throw new PayloadError(`invalid type: ${kind(value)}, expected bytes`)
   },
 }
+/** An unsigned integer of 16 bits. */
 export const u16: Codec<number> = integer('u16', 0, 0xffff)
+/** An unsigned integer of 32 bits. */
 export const u32: Codec<number> = integer('u32', 0, 0xffff_ffff)
+/** A signed integer of 32 bits. */
 export const i32: Codec<number> = integer('i32', -0x8000_0000, 0x7fff_ffff)
 /** A u64 that we hold as a number; beyond 2^53 it is refused rather than rounded. */
 export const u64: Codec<number> = integer('u64', 0, Number.MAX_SAFE_INTEGER)
