@@ -55,9 +55,9 @@ function plain(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]))
 }
 
-const codecs = Object.entries({ ...transport, ...userauth, ...connection }).filter(
+const codecs = Object.entries<unknown>({ ...transport, ...userauth, ...connection }).filter(
   (entry): entry is [string, Struct<object>] =>
-    typeof entry[1] === 'object' && 'fields' in entry[1],
+    typeof entry[1] === 'object' && entry[1] !== null && 'fields' in entry[1],
 )
 
 test('all codecs are known to this test', () => {
