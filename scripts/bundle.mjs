@@ -82,10 +82,12 @@ export async function bundle({ entries, outdir }) {
     const messages = await esbuild.formatMessages(errors, { kind: 'error' })
     throw new Error(`could not be bundled\n${messages.join('')}`)
   }
+  const wanted = new Set(entries)
   /** @type {Map<string, Bundled>} */
   const bundled = new Map()
   for (const [path, output] of Object.entries(result.metafile.outputs)) {
-    if (output.entryPoint === undefined) continue
+    // Modules that are imported at run time count as entry points to esbuild.
+    if (output.entryPoint === undefined || !wanted.has(resolve(root, output.entryPoint))) continue
     const reached = closure(result.metafile, output.entryPoint)
     bundled.set(resolve(root, output.entryPoint), { output: resolve(root, path), ...reached })
   }

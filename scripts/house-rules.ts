@@ -65,6 +65,8 @@ export function complaints(
 }
 
 function headers({ path, text }: SourceFile): string[] {
+  // A test of a package mirrors the file that it tests, whose header says what there is to say.
+  if (/^packages\/.*\.test\.ts$/.test(path)) return []
   const [first = ''] = text.replace(/^#!.*\n/, '').split('\n')
   return /^(\/\/ |\/\*\*)/.test(first) ? [] : [`${path}: does not begin with a comment`]
 }
@@ -90,7 +92,7 @@ function undocumentedExports({ path, text }: SourceFile): string[] {
       // Overloads, and groups without a blank line between, share the comment of the first.
       documented.has(declaration.exec(above)?.[1] ?? name) ||
       // An algorithm is named by its line, and documented by its family.
-      /: \w+Spec = \w+\('/.test(line) ||
+      /: \w+Spec = \w+\(/.test(line) ||
       // The codec of a message is described by the message's interface.
       documented.has(/: (?:Message|Struct)<(\w+)>/.exec(line)?.[1] ?? '')
     if (isFine) documented.add(name)
@@ -131,15 +133,16 @@ function tooNewForNode20({ path, text }: SourceFile): string[] {
 function deadFiles(sources: readonly SourceFile[], files: readonly SourceFile[]): string[] {
   const byPath = new Map(sources.map((file) => [file.path, file]))
   const named = files
-    .filter(({ path }) => /(^|\/)package\.json$|\.md$|^\.ci\//.test(path))
+    .filter(({ path }) => /\.json$|\.md$|^\.ci\//.test(path))
     .map(({ text }) => text)
     .join('\n')
   const isRoot = ({ path }: SourceFile): boolean =>
     programs.includes(path) ||
     /\.(test|d)\.ts$/.test(path) ||
-    /^packages\/[^/]+\/bench\//.test(path) ||
+    // Run one by one, and by a test.
+    /^(?:packages\/[^/]+\/bench|examples)\//.test(path) ||
     publicEntries(files).has(path) ||
-    (!path.startsWith('packages/') && named.includes(path))
+    (!path.includes('/src/') && named.includes(posix.basename(path)))
   const alive = new Set(sources.filter(isRoot).map(({ path }) => path))
   for (const path of alive) {
     const text = byPath.get(path)?.text ?? ''

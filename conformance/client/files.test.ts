@@ -44,7 +44,7 @@ againstServers('Our client: files', [
   inFolder('streams carry the same', async (sftp, folder) => {
     const data = bytes(3 * MiB + 1)
     const writable = await sftp.writable(`${folder}/streamed`)
-    await new Blob([data]).stream().pipeTo(writable)
+    await new Blob([Uint8Array.from(data)]).stream().pipeTo(writable)
     const readable = await sftp.readable(`${folder}/streamed`)
     const back = new Uint8Array(await new Response(readable).arrayBuffer())
     assert.is(sha256(back), sha256(data))
