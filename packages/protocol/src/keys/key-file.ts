@@ -1,9 +1,11 @@
 /** Private key files: which format is it, and what is in it? */
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { decodeBase64 } from './base64.ts'
-import { asKeyError, invalidKey } from './key-errors.ts'
+import { asKeyError, invalidKey, passphraseWrong } from './key-errors.ts'
 import type { KeyMaterial } from './key-material.ts'
 import { decodeOpenSshKey } from './openssh-format.ts'
+import { decodePkcs1, decodePkcs8, decodeSec1, decryptPem, decryptPkcs8 } from './pem.ts'
+import { decodePpk, isPpk } from './ppk.ts'
 
 /** Longest key file looked at. An RSA key of 16384 bits has some 13 KiB. */
 const FILE_CHARACTERS_MAX = 256 * 1024
@@ -18,20 +20,65 @@ export async function parseKeyMaterial(
   passphrase: Uint8Array | undefined,
 ): Promise<{ readonly material: KeyMaterial; readonly comment: string }> {
   if (text.length > FILE_CHARACTERS_MAX) throw invalidKey('the file is too large for a key')
-  const { label, body } = unarmored(text)
   try {
-    if (label === 'OPENSSH PRIVATE KEY') {
-      return decodeOpenSshKey(crypto, base64Body(body), passphrase)
-    }
+    if (isPpk(text.trimStart())) return decodePpk(crypto, text.trimStart(), passphrase)
+    const { label, body } = unarmored(text)
+    return await decodeArmored(crypto, label, body, passphrase)
   } catch (error) {
     throw asKeyError(error)
   }
-  throw invalidKey(`a file that says "BEGIN ${label}" is not a private key that can be read here`)
+}
+
+async function decodeArmored(
+  crypto: CryptoProvider,
+  label: string,
+  body: string,
+  passphrase: Uint8Array | undefined,
+): Promise<{ readonly material: KeyMaterial; readonly comment: string }> {
+  const bytes = (): Uint8Array => base64Body(body)
+  switch (label) {
+    case 'OPENSSH PRIVATE KEY':
+      return decodeOpenSshKey(crypto, bytes(), passphrase)
+    case 'PRIVATE KEY':
+      return { material: decodePkcs8(bytes()), comment: '' }
+    case 'ENCRYPTED PRIVATE KEY':
+      return { material: await decryptPkcs8(bytes(), passphrase), comment: '' }
+    case 'RSA PRIVATE KEY':
+      return { material: old(crypto, body, passphrase, decodePkcs1), comment: '' }
+    case 'EC PRIVATE KEY':
+      return { material: old(crypto, body, passphrase, decodeSec1), comment: '' }
+    case 'DSA PRIVATE KEY':
+      throw invalidKey('DSA keys are too weak to be used; make a new one with "ssh-keygen"')
+    default:
+      throw invalidKey(`a file that says "BEGIN ${label}" is not a private key`)
+  }
+}
+
+/** PEM with headers, RFC 1421: perhaps encrypted in the old way. */
+function old(
+  crypto: CryptoProvider,
+  body: string,
+  passphrase: Uint8Array | undefined,
+  decode: (bytes: Uint8Array) => KeyMaterial,
+): KeyMaterial {
+  const [, headers, rest] = /^\s*((?:[A-Za-z-]+: .*\r?\n)+)\s*([\s\S]*)$/.exec(body) ?? []
+  if (headers === undefined || rest === undefined) return decode(base64Body(body))
+  const info = /^DEK-Info: (.*)$/m.exec(headers)?.[1] ?? ''
+  const plain = decryptPem(crypto, info, base64Body(rest), passphrase)
+  try {
+    return decode(plain)
+  } catch {
+    // A wrong passphrase gives a right-looking padding once in 256 times, but never a whole key.
+    throw passphraseWrong()
+  }
 }
 
 /** The label and the lines between BEGIN and END, RFC 7468 §2. */
 function unarmored(text: string): { label: string; body: string } {
-  const begin = /^-----BEGIN ([A-Z0-9 ]+)-----[ \t]*$/m.exec(text)
+  // OpenSSL puts "EC PARAMETERS" in front of keys; a private key is taken wherever it stands.
+  const begin =
+    /^-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----[ \t]*$/m.exec(text) ??
+    /^-----BEGIN ([A-Z0-9 ]+)-----[ \t]*$/m.exec(text)
   const label = begin?.[1]
   if (begin === null || label === undefined) throw invalidKey(whatItIs(text))
   const start = begin.index + begin[0].length

@@ -6,6 +6,7 @@ import { Writer } from '../wire/writer.ts'
 import { parseKeyMaterial } from './key-file.ts'
 import { EC_BYTES, type KeyMaterial, publicKeyOf } from './key-material.ts'
 import { encodeOpenSshKey } from './openssh-format.ts'
+import { encodePkcs8 } from './pem.ts'
 import type { PublicKey, Signer } from './public-key.ts'
 
 /** Kinds of key that `generateKey` makes. */
@@ -71,6 +72,11 @@ export class PrivateKey implements Signer {
     const encryption = { passphrase: secret, ...(options.rounds && { rounds: options.rounds }) }
     const comment = options.comment ?? this.publicKey.comment
     return encodeOpenSshKey(this.#crypto, this.#material, this.publicKey, comment, encryption)
+  }
+
+  /** An unencrypted PKCS #8 file in PEM, for OpenSSL and WebCrypto. Guard it. */
+  toPkcs8(): string {
+    return encodePkcs8(this.#material, this.publicKey)
   }
 
   /** Says which key it is, never the secret. */
@@ -147,7 +153,8 @@ function generateMaterial(kind: KeyKind, crypto: CryptoProvider): KeyMaterial {
 }
 
 /**
- * Reads a private key file, encrypted or not. An empty passphrase counts as none.
+ * Reads a private key file, encrypted or not: of OpenSSH, PKCS #8, PKCS #1, SEC 1 or PuTTY (2 and 3).
+ * An empty passphrase counts as none.
  * Rejects with SshError `SSH_KEY_INVALID`, saying what was found, or `SSH_KEY_PASSPHRASE` if a
  * passphrase is needed or wrong.
  *

@@ -13,6 +13,8 @@ import { generateKey, type KeyKind, parsePrivateKey } from '../../src/keys/priva
 import { PublicKey } from '../../src/keys/public-key.ts'
 import { signMessage, verifyMessage } from '../../src/keys/ssh-signature.ts'
 
+import { testWith } from '../suites/programs.ts'
+
 const folder = mkdtempSync(join(tmpdir(), 'keys-'))
 test.after(() => rmSync(folder, { recursive: true }))
 
@@ -31,22 +33,26 @@ const types: readonly (readonly [kind: KeyKind, type: string, bits: string])[] =
 ]
 
 for (const [kind, type, bits] of types) {
-  test(`${kind}: a key of ssh-keygen is read and signs for its public half`, async () => {
-    const path = join(folder, `from-${kind}`)
-    keygen('-q', '-t', type, '-b', bits, '-N', '', '-C', 'ada & co', '-f', path)
-    const key = await parsePrivateKey(read(path))
-    const line = read(`${path}.pub`)
-    assert.is(key.publicKey.toString(), line.trim())
-    const data = new TextEncoder().encode('hello')
-    for (const algorithm of key.algorithms) {
-      const spec = modern(defaultCrypto()).userKeys.find(({ name }) => name === algorithm)
-      const signature = key.sign(data, algorithm)
-      assert.ok(spec?.verify(defaultCrypto(), PublicKey.parse(line), data, signature))
-    }
-    assert.ok(keygen('-lf', path).includes(key.publicKey.fingerprint()))
-  })
+  testWith(
+    ['ssh-keygen'],
+    `${kind}: a key of ssh-keygen is read and signs for its public half`,
+    async () => {
+      const path = join(folder, `from-${kind}`)
+      keygen('-q', '-t', type, '-b', bits, '-N', '', '-C', 'ada & co', '-f', path)
+      const key = await parsePrivateKey(read(path))
+      const line = read(`${path}.pub`)
+      assert.is(key.publicKey.toString(), line.trim())
+      const data = new TextEncoder().encode('hello')
+      for (const algorithm of key.algorithms) {
+        const spec = modern(defaultCrypto()).userKeys.find(({ name }) => name === algorithm)
+        const signature = key.sign(data, algorithm)
+        assert.ok(spec?.verify(defaultCrypto(), PublicKey.parse(line), data, signature))
+      }
+      assert.ok(keygen('-lf', path).includes(key.publicKey.fingerprint()))
+    },
+  )
 
-  test(`${kind}: ssh-keygen reads our key, plain and encrypted`, () => {
+  testWith(['ssh-keygen'], `${kind}: ssh-keygen reads our key, plain and encrypted`, () => {
     const key = generateKey(kind, { comment: 'made here' })
     const path = join(folder, `to-${kind}`)
     writeFileSync(path, key.toOpenSsh(), { mode: 0o600 })
@@ -68,7 +74,7 @@ for (const cipher of [
   'aes128-gcm@openssh.com',
   'chacha20-poly1305@openssh.com',
 ]) {
-  test(`a key that ssh-keygen encrypted with ${cipher} is read`, async () => {
+  testWith(['ssh-keygen'], `a key that ssh-keygen encrypted with ${cipher} is read`, async () => {
     const path = join(folder, `sealed-${cipher}`)
     keygen('-q', '-t', 'ed25519', '-Z', cipher, '-a', '2', '-N', 'pässword', '-f', path)
     const key = await parsePrivateKey(read(path), 'pässword')
@@ -82,7 +88,7 @@ for (const cipher of [
   })
 }
 
-test('names hashed by ssh-keygen -H are found, and only they', () => {
+testWith(['ssh-keygen'], 'names hashed by ssh-keygen -H are found, and only they', () => {
   const key = generateKey('ed25519').publicKey
   const other = generateKey('ed25519').publicKey
   const path = join(folder, 'known_hosts')
@@ -104,7 +110,7 @@ test('names hashed by ssh-keygen -H are found, and only they', () => {
   )
 })
 
-test('certificates of ssh-keygen are read and checked', async () => {
+testWith(['ssh-keygen'], 'certificates of ssh-keygen are read and checked', async () => {
   const authority = join(folder, 'ca')
   keygen('-q', '-t', 'rsa', '-b', '3072', '-N', '', '-f', authority)
   for (const [type, ...options] of [
@@ -133,58 +139,66 @@ test('certificates of ssh-keygen are read and checked', async () => {
   }
 })
 
-test('ssh-keygen reads our certificates and says the same of them', async () => {
-  const authority = generateKey('ecdsa-nistp256')
-  for (const kind of ['ed25519', 'ecdsa-nistp384'] as const) {
-    const key = generateKey(kind)
-    const certificate = await issueCertificate(authority, {
-      key: key.publicKey,
-      role: 'user',
-      principals: ['ada', 'bob'],
-      keyId: 'from here',
-      serial: 5n,
-      validBeforeMs: Date.now() + 3_600_000,
-      criticalOptions: { 'source-address': '10.0.0.0/8', 'force-command': 'date' },
-    })
-    const path = join(folder, `${kind}-cert.pub`)
-    writeFileSync(path, `${certificate}\n`)
-    const shown = keygen('-L', '-f', path)
-    for (const expected of [
-      'user certificate',
-      `Public key: ${kind === 'ed25519' ? 'ED25519' : 'ECDSA'}-CERT ${key.publicKey.fingerprint()}`,
-      authority.publicKey.fingerprint(),
-      'Key ID: "from here"',
-      'Serial: 5',
-      'force-command date',
-      'source-address 10.0.0.0/8',
-      'permit-pty',
-    ]) {
-      assert.ok(shown.includes(expected), `${expected} in ${shown}`)
+testWith(
+  ['ssh-keygen'],
+  'ssh-keygen reads our certificates and says the same of them',
+  async () => {
+    const authority = generateKey('ecdsa-nistp256')
+    for (const kind of ['ed25519', 'ecdsa-nistp384'] as const) {
+      const key = generateKey(kind)
+      const certificate = await issueCertificate(authority, {
+        key: key.publicKey,
+        role: 'user',
+        principals: ['ada', 'bob'],
+        keyId: 'from here',
+        serial: 5n,
+        validBeforeMs: Date.now() + 3_600_000,
+        criticalOptions: { 'source-address': '10.0.0.0/8', 'force-command': 'date' },
+      })
+      const path = join(folder, `${kind}-cert.pub`)
+      writeFileSync(path, `${certificate}\n`)
+      const shown = keygen('-L', '-f', path)
+      for (const expected of [
+        'user certificate',
+        `Public key: ${kind === 'ed25519' ? 'ED25519' : 'ECDSA'}-CERT ${key.publicKey.fingerprint()}`,
+        authority.publicKey.fingerprint(),
+        'Key ID: "from here"',
+        'Serial: 5',
+        'force-command date',
+        'source-address 10.0.0.0/8',
+        'permit-pty',
+      ]) {
+        assert.ok(shown.includes(expected), `${expected} in ${shown}`)
+      }
     }
-  }
-})
+  },
+)
 
-test('ssh-keygen -Y verifies our signatures of messages, and we its', async () => {
-  const key = generateKey('ed25519')
-  const message = join(folder, 'message')
-  writeFileSync(message, 'signed\n')
-  const bytes = readFileSync(message)
-  const signers = join(folder, 'allowed_signers')
-  writeFileSync(signers, `ada@x namespaces="file" ${key.publicKey}\n`)
-  writeFileSync(`${message}.sig`, await signMessage(key, bytes, 'file'))
-  const verify = ['-Y', 'verify', '-f', signers, '-I', 'ada@x', '-n', 'file']
-  const verified = execFileSync('ssh-keygen', [...verify, '-s', `${message}.sig`], {
-    input: bytes,
-    encoding: 'utf8',
-  })
-  assert.match(verified, /Good "file" signature for ada@x/)
+testWith(
+  ['ssh-keygen'],
+  'ssh-keygen -Y verifies our signatures of messages, and we its',
+  async () => {
+    const key = generateKey('ed25519')
+    const message = join(folder, 'message')
+    writeFileSync(message, 'signed\n')
+    const bytes = readFileSync(message)
+    const signers = join(folder, 'allowed_signers')
+    writeFileSync(signers, `ada@x namespaces="file" ${key.publicKey}\n`)
+    writeFileSync(`${message}.sig`, await signMessage(key, bytes, 'file'))
+    const verify = ['-Y', 'verify', '-f', signers, '-I', 'ada@x', '-n', 'file']
+    const verified = execFileSync('ssh-keygen', [...verify, '-s', `${message}.sig`], {
+      input: bytes,
+      encoding: 'utf8',
+    })
+    assert.match(verified, /Good "file" signature for ada@x/)
 
-  const path = join(folder, 'signer')
-  keygen('-q', '-t', 'rsa', '-b', '3072', '-N', '', '-f', path)
-  writeFileSync(`${message}2`, bytes)
-  keygen('-Y', 'sign', '-f', path, '-n', 'git', `${message}2`)
-  const shown = verifyMessage(read(`${message}2.sig`), bytes, 'git')
-  assert.ok(shown.equals(PublicKey.parse(read(`${path}.pub`))))
-})
+    const path = join(folder, 'signer')
+    keygen('-q', '-t', 'rsa', '-b', '3072', '-N', '', '-f', path)
+    writeFileSync(`${message}2`, bytes)
+    keygen('-Y', 'sign', '-f', path, '-n', 'git', `${message}2`)
+    const shown = verifyMessage(read(`${message}2.sig`), bytes, 'git')
+    assert.ok(shown.equals(PublicKey.parse(read(`${path}.pub`))))
+  },
+)
 
 test.run()
