@@ -16,6 +16,7 @@ const OFFSETS = {
   8192: 4743158n,
 } as const
 
+/** Sizes of the groups there are. */
 export type ModpBits = keyof typeof OFFSETS
 
 const made = new Map<ModpBits, bigint>()

@@ -5,6 +5,7 @@
 import { equalBytes } from './equal-bytes.ts'
 import type { CryptoProvider, Primitive } from './provider.ts'
 
+/** What the runtime takes and gives; a Buffer is one. */
 export type Bytes = Uint8Array
 
 /**
@@ -28,6 +29,7 @@ interface Cipher {
   final(): Bytes
 }
 
+/** The runtime's handle of a key. */
 export interface KeyObject {
   export(options: { format: 'jwk' }): { readonly [name: string]: string | undefined }
 }
@@ -35,6 +37,7 @@ export interface KeyObject {
 /** A JSON Web Key, RFC 7517; its numbers are base64url. */
 export type Jwk = Readonly<Record<string, string>>
 
+/** A key in DER, as the runtime takes it. */
 export interface Der {
   readonly key: Bytes
   readonly format: 'der'

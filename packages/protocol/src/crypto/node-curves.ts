@@ -19,6 +19,7 @@ import {
 } from './node-crypto.ts'
 import type { CryptoProvider, CurveName, KeyPair } from './provider.ts'
 
+/** X25519, Ed25519, ECDH and ECDSA in native code. */
 export function curveOverrides(node: NodeCrypto): readonly Override[] {
   return [x25519(node), ed25519(node), ecdh(node), ecdsa(node)]
 }

@@ -22,6 +22,7 @@ import {
 import { RSA_BITS_MAX, RSA_BITS_MIN, rsaFromPrimes } from './portable-rsa.ts'
 import type { CryptoProvider, RsaPublicKey } from './provider.ts'
 
+/** RSA and modular powers in native code. */
 export function finiteFieldOverrides(node: NodeCrypto): readonly Override[] {
   return [rsa(node), modPow(node)]
 }

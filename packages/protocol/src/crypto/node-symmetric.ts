@@ -12,6 +12,7 @@ import {
 } from './node-crypto.ts'
 import type { AesGcm, CryptoProvider, HashName } from './provider.ts'
 
+/** Hashes, HMAC and ciphers in native code. */
 export function symmetricOverrides(node: NodeCrypto): readonly Override[] {
   return [hash(node), hmac(node), aesGcm(node), aesCtr(node), chacha20(node)]
 }

@@ -2,6 +2,7 @@
 import { gcm } from '@noble/ciphers/aes.js'
 import type { AesGcm } from './provider.ts'
 
+/** AES-GCM under one key, which is copied. */
 export function portableGcm(key: Uint8Array): AesGcm {
   const copy = key.slice()
   return {

@@ -36,6 +36,7 @@ const DIGEST_INFO: Readonly<Partial<Record<HashName, Uint8Array>>> = {
 /** What is needed of a provider. */
 type Source = Pick<CryptoProvider, 'random' | 'hash'>
 
+/** RSA over big integers, with randomness and hashes from `source`. */
 export function portableRsa(source: Source): CryptoProvider['rsa'] {
   return {
     generate: (bits) => generate(source, bits),

@@ -66,6 +66,7 @@ export interface RsaPrivateKey extends RsaPublicKey {
   readonly coefficient: Uint8Array
 }
 
+/** Every primitive the protocol needs, all of them synchronous. */
 export interface CryptoProvider {
   readonly name: string
   /** Primitives that run at native speed here. */

@@ -18,6 +18,7 @@ export function encodeRq(values: Int16Array): Uint8Array {
   )
 }
 
+/** The reverse of `encodeRq`. */
 export function decodeRq(bytes: Uint8Array): Int16Array {
   return Int16Array.from(decode(bytes, Q), (value) => value - HALF_Q)
 }
@@ -31,6 +32,7 @@ export function encodeRounded(values: Int16Array): Uint8Array {
   )
 }
 
+/** The reverse of `encodeRounded`. */
 export function decodeRounded(bytes: Uint8Array): Int16Array {
   return Int16Array.from(decode(bytes, ROUNDED), (value) => value * 3 - HALF_Q)
 }
@@ -42,6 +44,7 @@ export function encodeSmall(values: Int8Array): Uint8Array {
   return bytes
 }
 
+/** The reverse of `encodeSmall`. */
 export function decodeSmall(bytes: Uint8Array): Int8Array {
   const values = new Int8Array(P)
   for (let at = 0; at < P; at++) values[at] = ((bytes[at >> 2]! >> (2 * (at & 3))) & 3) - 1

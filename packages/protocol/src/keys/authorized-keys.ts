@@ -77,12 +77,14 @@ export interface AuthorizedKey {
   readonly line: number
 }
 
+/** What an authorized_keys file says. */
 export interface AuthorizedKeysFile {
   readonly keys: readonly AuthorizedKey[]
   /** Lines that were left out, and why. */
   readonly errors: readonly { readonly line: number; readonly message: string }[]
 }
 
+/** How to read one. */
 export interface AuthorizedKeysOptions {
   /** Restrictions that the caller really enforces. Default: none. */
   readonly honours?: readonly RestrictingOption[]

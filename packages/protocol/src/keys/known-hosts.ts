@@ -60,6 +60,7 @@ export interface KnownHost {
   readonly covers: (name: string) => boolean
 }
 
+/** What a known_hosts file says. */
 export interface KnownHostsFile {
   readonly hosts: readonly KnownHost[]
   /** Lines that could not be read and were skipped. */

@@ -15,8 +15,10 @@ const VERSION = 1
 const LABEL = 'SSH SIGNATURE'
 const TEXT_CHARACTERS_MAX = 64 * 1024
 
+/** Hashes of a signed message. */
 export type MessageHash = 'sha256' | 'sha512'
 
+/** How to sign a message. */
 export interface MessageOptions {
   /** Default: sha512. */
   readonly hash?: MessageHash
@@ -53,6 +55,7 @@ export async function signMessage(
   return `-----BEGIN ${LABEL}-----\n${lines.join('\n')}\n-----END ${LABEL}-----\n`
 }
 
+/** How to verify one. */
 export interface MessageVerification {
   /** Default: a security key must have been touched. */
   readonly policy?: SignaturePolicy
