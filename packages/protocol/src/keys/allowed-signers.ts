@@ -1,6 +1,6 @@
 /** Who may sign for what: the allowed_signers file of ssh-keygen(1). */
-import { parseTime, readQuoted } from './authorized-keys.ts'
 import { checkCertificate, isCertificate } from './certificate.ts'
+import { parseTime, readQuoted } from './option-values.ts'
 import { matchPatternList } from './pattern.ts'
 import { PublicKey } from './public-key.ts'
 

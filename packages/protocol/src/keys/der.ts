@@ -4,6 +4,7 @@
  */
 import { invalidKey } from './key-errors.ts'
 
+/** Tags of the universal class. */
 export const DER = {
   INTEGER: 0x02,
   BIT_STRING: 0x03,

@@ -61,6 +61,7 @@ export interface KnownHost {
 }
 
 /** What a known_hosts file says. */
+/** What a file says, and what of it could not be read. */
 export interface KnownHostsFile {
   readonly hosts: readonly KnownHost[]
   /** Lines that could not be read and were skipped. */

@@ -18,6 +18,7 @@ export type KeyKind =
   | 'rsa-3072'
   | 'rsa-4096'
 
+/** What a key is made or read with. */
 export interface KeyOptions {
   /** Goes into public key lines and key files. */
   readonly comment?: string

@@ -16,9 +16,11 @@ const LABEL = 'SSH SIGNATURE'
 const TEXT_CHARACTERS_MAX = 64 * 1024
 
 /** Hashes of a signed message. */
+/** Hashes of the message that PROTOCOL.sshsig allows. */
 export type MessageHash = 'sha256' | 'sha512'
 
 /** How to sign a message. */
+/** How to sign. */
 export interface MessageOptions {
   /** Default: sha512. */
   readonly hash?: MessageHash
@@ -56,6 +58,7 @@ export async function signMessage(
 }
 
 /** How to verify one. */
+/** How to verify. */
 export interface MessageVerification {
   /** Default: a security key must have been touched. */
   readonly policy?: SignaturePolicy
