@@ -417,6 +417,8 @@ test('SYMLINK is read in the order its client writes it', async () => {
     ['SSH-2.0-libssh_0.10.6', false],
     ['SSH-2.0-AsyncSSH_2.10.1', false],
     ['SSH-2.0-ssh2js1.17.0', false],
+    ['SSH-2.0-Erlang/4.15', false],
+    ['SSH-2.0-Twisted_22.4.0', false],
   ]
   for (const [identification, targetFirst] of orders) {
     const files = memoryFileSystem()
