@@ -37,6 +37,8 @@ export {
   printablePath,
 } from './path.ts'
 export type { RemoteEntry, RemoteFile } from './remote-file-system.ts'
+export type { ResolveOptions, Walkable } from './resolve.ts'
+export { resolvePath } from './resolve.ts'
 export type { ScpOptions, ScpReceiveOptions, ScpResult } from './scp.ts'
 export { scpReceive, scpSend } from './scp.ts'
 export type { ScpClient, ScpCommand } from './scp-command.ts'
