@@ -79,7 +79,11 @@ async function bundleTests(
 }
 
 /** Sources whose users start the single-file programs. */
-const programUsers = ['scripts/programs.ts', 'packages/sandbox-bridge/src/local/programs.ts']
+const programUsers = [
+  'scripts/programs.ts',
+  'packages/cli/test/msb.ts',
+  'packages/sandbox-bridge/src/local/programs.ts',
+]
 
 /** Builds the `msb` command and the guest program if one of the tests runs them. */
 async function buildForTests(bundled: ReadonlyMap<string, Bundled>): Promise<Outcome[]> {
