@@ -32,3 +32,5 @@ export const TREE_DEPTH_MAX: number = 64
 export const TREE_FILES_AT_ONCE: number = 32
 /** Most bytes `read` collects unless told otherwise. */
 export const READ_BYTES_MAX: number = 1024 * 1024 * 1024
+/** How long a client that ends its session waits for the server to end it too. */
+export const CLOSE_MS: number = 10_000

@@ -1,6 +1,7 @@
 /** The client's side of the wire: requests go out, replies find whoever waits, in any order. */
 import { SshError, type Transport } from '@sandbox-ssh/protocol'
 import { getUint32 } from './fast.ts'
+import { CLOSE_MS } from './limits.ts'
 import { frame, PacketReader, PacketWriter } from './packets.ts'
 import { printablePath } from './path.ts'
 import { SftpError, STATUS, statusText } from './status.ts'
@@ -89,17 +90,22 @@ export class Requests {
     })
   }
 
-  /** Ends our side; resolves when the server has ended its own. Waiting requests still finish. */
+  /**
+   * Ends our side; resolves when the server has ended its own, waiting requests answered, or has been
+   * given up because it does not.
+   */
   async close(): Promise<void> {
-    if (this.#ended === undefined) {
-      try {
+    const timer = setTimeout(() => this.abort(lost('the server did not end the session')), CLOSE_MS)
+    try {
+      if (this.#ended === undefined) {
         await this.#writer.flush()
         await this.#transport.close()
-      } catch {
-        // It broke meanwhile; whoever was waiting has been told.
       }
+    } catch {
+      // It broke meanwhile; whoever was waiting has been told.
     }
     await this.#pump
+    clearTimeout(timer)
   }
 
   /** Drops the session; what is waiting rejects. */

@@ -134,20 +134,27 @@ class Session {
 
   async run(): Promise<void> {
     try {
-      if (await this.#greet()) {
-        for (;;) {
-          const packet = await this.#reader.next()
-          if (packet === undefined) break
-          this.#accept(packet)
-          while (this.#isFull()) await this.#room()
-        }
-      }
+      await this.#serve()
+    } catch (error) {
+      // Who sends nonsense may not read either: nothing is waited for.
+      this.#transport.abort(error)
+      throw error
     } finally {
       await this.#sequencer.idle()
       await this.#context.handles.closeAll()
     }
     await this.#writer.flush()
     await this.#transport.close()
+  }
+
+  async #serve(): Promise<void> {
+    if (!(await this.#greet())) return
+    for (;;) {
+      const packet = await this.#reader.next()
+      if (packet === undefined) return
+      this.#accept(packet)
+      while (this.#isFull()) await this.#room()
+    }
   }
 
   /** The version exchange. False if the client left without a word. */
