@@ -4,7 +4,7 @@
  */
 import { assert } from '../assert.ts'
 import { equalBytes } from '../crypto/equal-bytes.ts'
-import type { CryptoProvider } from '../crypto/provider.ts'
+import type { CryptoProvider, StreamCipher } from '../crypto/provider.ts'
 import type { CipherSpec, DirectionKeys, MacSpec, PacketOpener, PacketSealer } from './spec.ts'
 
 const TAG_BYTES = 16
@@ -164,6 +164,20 @@ function chachaCore(
 
 /** RFC 4344 §4, with whichever MAC was negotiated. */
 function ctr(name: string, keyBytes: number): CipherSpec {
+  const stream: CipherFactory = (crypto, keys) => crypto.aesCtr(keys.key, keys.iv)
+  return withMac(name, keyBytes, stream, stream)
+}
+
+/** Makes the running cipher of one direction. */
+export type CipherFactory = (crypto: CryptoProvider, keys: DirectionKeys) => StreamCipher
+
+/** A cipher of AES's block size that leaves authentication to the MAC negotiated with it. */
+export function withMac(
+  name: string,
+  keyBytes: number,
+  encrypting: CipherFactory,
+  decrypting: CipherFactory,
+): CipherSpec {
   return {
     name,
     keyBytes,
@@ -171,11 +185,15 @@ function ctr(name: string, keyBytes: number): CipherSpec {
     authenticated: false,
     seal(crypto, keys, mac) {
       assert(mac !== undefined, `${name} without a MAC`)
-      return mac.encryptThenMac ? sealEtm(crypto, keys, mac) : sealThenMac(crypto, keys, mac)
+      const cipher = encrypting(crypto, keys)
+      const tagOf = mac.create(crypto, keys.macKey)
+      return mac.encryptThenMac ? sealEtm(cipher, mac, tagOf) : sealThenMac(cipher, mac, tagOf)
     },
     open(crypto, keys, mac) {
       assert(mac !== undefined, `${name} without a MAC`)
-      return mac.encryptThenMac ? openEtm(crypto, keys, mac) : openThenMac(crypto, keys, mac)
+      const cipher = decrypting(crypto, keys)
+      const tagOf = mac.create(crypto, keys.macKey)
+      return mac.encryptThenMac ? openEtm(cipher, mac, tagOf) : openThenMac(cipher, mac, tagOf)
     },
   }
 }
@@ -184,11 +202,11 @@ export const aes256Ctr: CipherSpec = ctr('aes256-ctr', 32)
 export const aes192Ctr: CipherSpec = ctr('aes192-ctr', 24)
 export const aes128Ctr: CipherSpec = ctr('aes128-ctr', 16)
 
+/** The whole tag of a packet; `MacSpec.create`. */
+type TagOf = ReturnType<MacSpec['create']>
+
 /** RFC 4253 §6.4: the MAC is over the plaintext, and even the length is encrypted. */
-function sealThenMac(crypto: CryptoProvider, keys: DirectionKeys, mac: MacSpec): PacketSealer {
-  const cipher = crypto.aesCtr(keys.key, keys.iv)
-  const tagOf = mac.create(crypto, keys.macKey)
-  const { tagBytes } = mac
+function sealThenMac(cipher: StreamCipher, { tagBytes }: MacSpec, tagOf: TagOf): PacketSealer {
   return {
     blockBytes: AES_BLOCK_BYTES,
     lengthCounts: true,
@@ -202,10 +220,7 @@ function sealThenMac(crypto: CryptoProvider, keys: DirectionKeys, mac: MacSpec):
   }
 }
 
-function openThenMac(crypto: CryptoProvider, keys: DirectionKeys, mac: MacSpec): PacketOpener {
-  const cipher = crypto.aesCtr(keys.key, keys.iv)
-  const tagOf = mac.create(crypto, keys.macKey)
-  const { tagBytes } = mac
+function openThenMac(cipher: StreamCipher, { tagBytes }: MacSpec, tagOf: TagOf): PacketOpener {
   return {
     blockBytes: AES_BLOCK_BYTES,
     lengthCounts: true,
@@ -225,10 +240,7 @@ function openThenMac(crypto: CryptoProvider, keys: DirectionKeys, mac: MacSpec):
 }
 
 /** OpenSSH PROTOCOL §1.1: the length in clear, the MAC over the ciphertext and checked first. */
-function sealEtm(crypto: CryptoProvider, keys: DirectionKeys, mac: MacSpec): PacketSealer {
-  const cipher = crypto.aesCtr(keys.key, keys.iv)
-  const tagOf = mac.create(crypto, keys.macKey)
-  const { tagBytes } = mac
+function sealEtm(cipher: StreamCipher, { tagBytes }: MacSpec, tagOf: TagOf): PacketSealer {
   return {
     blockBytes: AES_BLOCK_BYTES,
     lengthCounts: false,
@@ -241,10 +253,7 @@ function sealEtm(crypto: CryptoProvider, keys: DirectionKeys, mac: MacSpec): Pac
   }
 }
 
-function openEtm(crypto: CryptoProvider, keys: DirectionKeys, mac: MacSpec): PacketOpener {
-  const cipher = crypto.aesCtr(keys.key, keys.iv)
-  const tagOf = mac.create(crypto, keys.macKey)
-  const { tagBytes } = mac
+function openEtm(cipher: StreamCipher, { tagBytes }: MacSpec, tagOf: TagOf): PacketOpener {
   return {
     blockBytes: AES_BLOCK_BYTES,
     lengthCounts: false,

@@ -12,7 +12,8 @@ import type { DhGroup, KexInitiator, KexResponse, KexSpec } from './spec.ts'
 /** Twice the strength of the strongest cipher, as RFC 4253 §8 and OpenSSH choose it. */
 const EXPONENT_BYTES = 64
 
-function fixedGroup(name: string, bits: ModpBits, hash: HashName): KexSpec {
+/** A method that always uses the same group. */
+export function fixedGroup(name: string, bits: ModpBits, hash: HashName): KexSpec {
   return {
     name,
     hash,

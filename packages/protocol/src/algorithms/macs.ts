@@ -2,7 +2,8 @@
 import type { HashName } from '../crypto/provider.ts'
 import type { MacSpec } from './spec.ts'
 
-function hmac(name: string, hash: HashName, bytes: number): MacSpec {
+/** HMAC with its whole output, RFC 4253 §6.4; encrypt-then-MAC if the name says so. */
+export function hmac(name: string, hash: HashName, bytes: number): MacSpec {
   return {
     name,
     keyBytes: bytes,

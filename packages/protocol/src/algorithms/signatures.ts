@@ -66,7 +66,7 @@ export function verifyEcdsa(
 }
 
 /** RFC 8332 §3. Keys under 2048 bits are refused. */
-function rsa(name: string, hash: HashName): SignatureSpec {
+export function rsa(name: string, hash: HashName): SignatureSpec {
   return {
     name,
     keyType: 'ssh-rsa',

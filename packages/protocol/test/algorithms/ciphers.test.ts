@@ -9,6 +9,13 @@ import {
   aes256Gcm,
   chacha20Poly1305,
 } from '../../src/algorithms/ciphers.ts'
+import {
+  aes128Cbc,
+  aes192Cbc,
+  aes256Cbc,
+  hmacSha1,
+  hmacSha1Etm,
+} from '../../src/algorithms/legacy.ts'
 import { hmacSha256, hmacSha256Etm, hmacSha512, hmacSha512Etm } from '../../src/algorithms/macs.ts'
 import type { CipherSpec, DirectionKeys, MacSpec } from '../../src/algorithms/spec.ts'
 import { fromHex } from '../../src/crypto/hex.ts'
@@ -22,6 +29,9 @@ const pairs: readonly (readonly [CipherSpec, MacSpec | undefined])[] = [
   ...[aes256Gcm, aes128Gcm, chacha20Poly1305].map((cipher) => [cipher, undefined] as const),
   ...[aes256Ctr, aes192Ctr, aes128Ctr].flatMap((cipher) =>
     macs.map((mac) => [cipher, mac] as const),
+  ),
+  ...[aes256Cbc, aes192Cbc, aes128Cbc].flatMap((cipher) =>
+    [hmacSha1, hmacSha1Etm].map((mac) => [cipher, mac] as const),
   ),
 ]
 
