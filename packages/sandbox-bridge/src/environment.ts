@@ -1,8 +1,15 @@
 /** The environment of a session, as an sshd would set it. */
 import type { ServerSession } from '@sandbox-ssh/protocol'
 import type { GuestUser } from './guest-user.ts'
-import type { PeerAddresses } from './serve-guest.ts'
 import type { SessionSettings } from './settings.ts'
+
+/** Both addresses of a connection from outside, for `SSH_CONNECTION`. */
+export interface PeerAddresses {
+  readonly clientHost: string
+  readonly clientPort: number
+  readonly serverHost: string
+  readonly serverPort: number
+}
 
 /**
  * Variables for a session, laid by the agent over the guest's own, PATH among them. Those of the

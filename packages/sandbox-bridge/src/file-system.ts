@@ -28,6 +28,7 @@ import type { Attributes, FsEntry, FsOps, OpenOptions } from './agent/messages.t
 import { fileTools, type SyncTool } from './file-tools.ts'
 import type { GuestConnection } from './guest-connection.ts'
 import { type GuestUser, parseGroups, parsePasswd, readTable } from './guest-user.ts'
+import { userFileSystem } from './user-file-system.ts'
 
 /** What the agent takes from the permissions of a new file by itself; for directories it does not. */
 const UMASK = 0o022
@@ -35,8 +36,8 @@ const UMASK = 0o022
 const ENTRIES_MAX = 128
 
 /**
- * The guest's files for the user `login`. The agent does everything as its own user, usually root;
- * what a session creates is given to the login's user.
+ * The guest's files for the user `login`. The agent does everything as root; what another user may
+ * not do is refused here, and what he makes is given to him.
  * @throws GuestUserError, SandboxError, AgentError `unsupported` for an agent without files
  */
 export async function guestFileSystem(
@@ -51,7 +52,8 @@ export async function guestFileSystem(
     )
   }
   const { sync, ...tools } = await fileTools(agent, (path) => absolutePath(user, path))
-  return Object.assign(new GuestFileSystem(guest, agent, user, sync), tools)
+  const files: SftpFileSystem = Object.assign(new GuestFileSystem(guest, agent, user, sync), tools)
+  return user.owner === undefined ? files : userFileSystem(files, user.owner, user.directory ?? '/')
 }
 
 /** The path from the root; relative ones start where the user's sessions do. @throws SftpError */
@@ -83,26 +85,26 @@ class GuestFileSystem implements SftpFileSystem {
     if (existing !== undefined && isFifo(existing)) {
       throw new SftpError(STATUS.FAILURE, 'Is a named pipe, which cannot be opened here')
     }
-    this.#guest.takeHandle()
+    const give = this.#guest.takeHandle()
     try {
       const handle = await this.#openHandle(target, flags, mode, existing)
       const sync = this.#sync
-      const file = new GuestFile(this.#guest, this.#agent, handle)
+      const file = new GuestFile(this.#agent, handle, give)
       return sync === undefined ? file : Object.assign(file, { sync: () => sync(target) })
     } catch (error) {
-      this.#guest.giveHandle()
+      give()
       throw error
     }
   }
 
   async opendir(path: string): Promise<SftpDirectory> {
     const target = this.#absolute(path)
-    this.#guest.takeHandle()
+    const give = this.#guest.takeHandle()
     try {
       const handle = await this.#fs('OpenDir', { path: target })
-      return new GuestDirectory(this.#guest, this.#agent, handle)
+      return new GuestDirectory(this.#agent, handle, give)
     } catch (error) {
-      this.#guest.giveHandle()
+      give()
       throw error
     }
   }
@@ -302,14 +304,15 @@ class GuestFileSystem implements SftpFileSystem {
 }
 
 class GuestFile implements SftpFile {
-  readonly #guest: GuestConnection
   readonly #agent: AgentClient
   readonly #handle: number
+  readonly #give: () => void
 
-  constructor(guest: GuestConnection, agent: AgentClient, handle: number) {
-    this.#guest = guest
+  /** `give` gives the handle back to the budget. */
+  constructor(agent: AgentClient, handle: number, give: () => void) {
     this.#agent = agent
     this.#handle = handle
+    this.#give = give
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {
@@ -339,20 +342,21 @@ class GuestFile implements SftpFile {
   }
 
   async close(): Promise<void> {
-    this.#guest.giveHandle()
+    this.#give()
     await answer(this.#agent.fs('CloseHandle', { handle: this.#handle }))
   }
 }
 
 class GuestDirectory implements SftpDirectory {
-  readonly #guest: GuestConnection
   readonly #agent: AgentClient
   readonly #handle: number
+  readonly #give: () => void
 
-  constructor(guest: GuestConnection, agent: AgentClient, handle: number) {
-    this.#guest = guest
+  /** `give` gives the handle back to the budget. */
+  constructor(agent: AgentClient, handle: number, give: () => void) {
     this.#agent = agent
     this.#handle = handle
+    this.#give = give
   }
 
   async read(maxEntries: number): Promise<readonly DirectoryEntry[] | undefined> {
@@ -363,7 +367,7 @@ class GuestDirectory implements SftpDirectory {
   }
 
   async close(): Promise<void> {
-    this.#guest.giveHandle()
+    this.#give()
     await answer(this.#agent.fs('CloseHandle', { handle: this.#handle }))
   }
 }

@@ -109,16 +109,20 @@ export function parseStat(text: string): FileSystemStat {
 
 /** The path of one of the guest's own programs, if it is where such programs are. */
 export async function findTool(agent: AgentClient, name: string): Promise<string | undefined> {
-  for (const directory of DIRECTORIES) {
-    const path = `${directory}/${name}`
-    try {
-      const { kind } = await agent.fs('Stat', { path, follow_symlink: true })
-      if (kind === 'file') return path
-    } catch (error) {
-      if (!(error instanceof AgentError && error.kind === 'fs')) throw error
-    }
+  const paths = DIRECTORIES.map((directory) => `${directory}/${name}`)
+  const found = await Promise.all(paths.map((path) => isProgram(agent, path)))
+  return paths.find((_, index) => found[index])
+}
+
+/** Whether the guest has a file there that may be run. */
+export async function isProgram(agent: AgentClient, path: string): Promise<boolean> {
+  try {
+    const { kind, mode } = await agent.fs('Stat', { path, follow_symlink: true })
+    return kind === 'file' && (mode & 0o111) !== 0
+  } catch (error) {
+    if (error instanceof AgentError && error.kind === 'fs') return false
+    throw error
   }
-  return undefined
 }
 
 async function requireAbsent(agent: AgentClient, path: string): Promise<void> {

@@ -22,7 +22,8 @@ export class GuestConnection {
   #users = new Map<string, Promise<GuestUser>>()
   #closed: Promise<void> | undefined
   readonly #busy = new Set<Promise<void>>()
-  #handles = 0
+  /** Of the present agent connection; files of a former one still count on theirs. */
+  #handles = { open: 0 }
 
   constructor(dial: () => Promise<AgentClient>, settings: SessionSettings = {}) {
     this.#dial = dial
@@ -61,15 +62,14 @@ export class GuestConnection {
     this.#busy.add(held)
   }
 
-  /** Counts an open file or directory. @throws SftpError EMFILE */
-  takeHandle(): void {
-    if (this.#handles >= HANDLES_MAX) throw errnoError('EMFILE')
-    this.#handles++
-  }
-
-  /** One less. */
-  giveHandle(): void {
-    this.#handles--
+  /** Counts an open file or directory; what it returns gives it back. @throws SftpError EMFILE */
+  takeHandle(): () => void {
+    const handles = this.#handles
+    if (handles.open >= HANDLES_MAX) throw errnoError('EMFILE')
+    handles.open++
+    return () => {
+      handles.open--
+    }
   }
 
   /** Ends the agent connection once programs that were told to end have had their time. */
@@ -91,7 +91,7 @@ export class GuestConnection {
     const forget = (): void => {
       this.#agent = undefined
       this.#users = new Map()
-      this.#handles = 0
+      this.#handles = { open: 0 }
     }
     try {
       const agent = await connecting

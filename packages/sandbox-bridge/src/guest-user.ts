@@ -9,14 +9,22 @@ export class GuestUserError extends Error {
   override readonly name = 'GuestUserError'
 }
 
+/** A user to the file system. */
+export interface Owner {
+  readonly uid: number
+  readonly gid: number
+  /** All his groups, `gid` among them. */
+  readonly groups: ReadonlySet<number>
+}
+
 /** A user of the guest, as sessions need him. */
 export interface GuestUser {
   /** What the agent is told; undefined for its own user. */
   readonly agentUser: string | undefined
   /** Name for USER and LOGNAME. */
   readonly name: string
-  /** Owner of what he makes; undefined if that is the agent's own user anyway. */
-  readonly owner: { readonly uid: number; readonly gid: number } | undefined
+  /** His ids; undefined if he is the agent's own user anyway, or root. */
+  readonly owner: Owner | undefined
   /** HOME; undefined leaves it to the agent. */
   readonly home: string | undefined
   /** Absolute path of the shell to use. */
@@ -61,7 +69,7 @@ export async function resolveUser(
   const own = agent.ready.user
   const isBound = own !== undefined && own.uid !== 0
   const entry = isBound ? boundUser(users, own, userPart) : findUser(users, userPart)
-  const gid = groupPart === undefined ? entry.gid : await findGroup(agent, groupPart)
+  const owner = isBound || entry.uid === 0 ? undefined : await ownerOf(agent, entry, groupPart)
   // What the guest says of its own home outranks the table, which may describe another world.
   const home = own?.uid === entry.uid ? own.home : entry.home
   const wanted = settings.shell ?? (NO_SHELL.test(entry.shell) ? DEFAULT_SHELL : entry.shell)
@@ -73,7 +81,7 @@ export async function resolveUser(
   return {
     agentUser: isBound ? undefined : login,
     name: entry.name,
-    owner: isBound || entry.uid === 0 ? undefined : { uid: entry.uid, gid },
+    owner,
     home,
     shell: hasShell ? wanted : DEFAULT_SHELL,
     directory: hasStart ? start : '/',
@@ -132,13 +140,20 @@ export function parsePasswd(text: string): readonly PasswdEntry[] {
   })
 }
 
-/** Names to ids of a group file. */
-export function parseGroups(
-  text: string,
-): readonly { readonly name: string; readonly gid: number }[] {
+/** One line of `/etc/group`. */
+export interface GroupEntry {
+  readonly name: string
+  readonly gid: number
+  readonly members: readonly string[]
+}
+
+/** The entries of a group file; malformed lines are left out. */
+export function parseGroups(text: string): readonly GroupEntry[] {
   return text.split('\n').flatMap((line) => {
-    const [name = '', , gid = ''] = line.split(':')
-    return name === '' || !isId(gid) ? [] : [{ name, gid: Number(gid) }]
+    const [name = '', , gid = '', members = ''] = line.split(':')
+    return name === '' || !isId(gid)
+      ? []
+      : [{ name, gid: Number(gid), members: members.split(',') }]
   })
 }
 
@@ -168,12 +183,21 @@ function boundUser(users: readonly PasswdEntry[], own: ReadyUser, wanted: string
   return known ?? { name: String(uid), uid, gid, home, shell: DEFAULT_SHELL }
 }
 
-async function findGroup(agent: AgentClient, wanted: string): Promise<number> {
-  if (isId(wanted)) return Number(wanted)
+/** As the agent has it: a group that is asked for stands alone. */
+async function ownerOf(
+  agent: AgentClient,
+  { name, uid, gid }: PasswdEntry,
+  groupPart: string | undefined,
+): Promise<Owner> {
   const groups = parseGroups(await readTable(agent, '/etc/group'))
-  const group = groups.find(({ name }) => name === wanted)
-  if (group === undefined) throw new GuestUserError(`no group ${quoted(wanted)} in the sandbox`)
-  return group.gid
+  if (groupPart === undefined) {
+    const more = groups.filter(({ members }) => members.includes(name))
+    return { uid, gid, groups: new Set([gid, ...more.map((group) => group.gid)]) }
+  }
+  const named = groups.find((group) => group.name === groupPart)?.gid
+  const wanted = named ?? (isId(groupPart) ? Number(groupPart) : undefined)
+  if (wanted === undefined) throw new GuestUserError(`no group ${quoted(groupPart)} in the sandbox`)
+  return { uid, gid: wanted, groups: new Set([wanted]) }
 }
 
 async function exists(agent: AgentClient, path: string, kind: 'file' | 'dir'): Promise<boolean> {

@@ -2,6 +2,7 @@
 export { type AgentCallOptions, AgentClient, type AgentClientOptions } from './agent/client.ts'
 export { AgentError, type AgentErrorKind } from './agent/error.ts'
 export { signalName, signalNumber } from './agent/signals.ts'
+export type { PeerAddresses } from './environment.ts'
 export { GuestConnection } from './guest-connection.ts'
 export { GuestUserError } from './guest-user.ts'
 export {
@@ -29,7 +30,6 @@ export {
 export {
   type GuestPolicy,
   guestHandlers,
-  type PeerAddresses,
   type ServeGuestOptions,
   serveGuest,
 } from './serve-guest.ts'
@@ -52,6 +52,7 @@ export {
   type AttachOutput,
   type AttachStreams,
   attach,
+  enterRawMode,
   terminalName,
   terminalSize,
 } from './terminal/attach.ts'

@@ -7,21 +7,13 @@ import {
   serve,
   type Transport,
 } from '@sandbox-ssh/protocol'
-import { sftpServer } from '@sandbox-ssh/sftp'
-import { guestFileSystem } from './file-system.ts'
+import type { PeerAddresses } from './environment.ts'
 import { openForward } from './forwarding.ts'
 import type { GuestConnection } from './guest-connection.ts'
 import { runScp } from './scp-session.ts'
 import { runSession, tellFailure } from './session.ts'
 import { ACCEPTED_ENV, envFilter } from './settings.ts'
-
-/** Both addresses of a connection from outside, for `SSH_CONNECTION`. */
-export interface PeerAddresses {
-  readonly clientHost: string
-  readonly clientPort: number
-  readonly serverHost: string
-  readonly serverPort: number
-}
+import { runSftp } from './sftp-session.ts'
 
 /** What clients of a sandbox may do. */
 export interface GuestPolicy {
@@ -53,35 +45,31 @@ export function guestHandlers(
   policy: GuestPolicy = {},
 ): Pick<ServerOptions, 'exec' | 'shell' | 'subsystems' | 'directTcpip' | 'acceptEnv'> {
   const login = (session: ServerSession): string => policy.user ?? session.username
-  const run: SessionHandler = (session) => runSession(session, guest, login(session), policy.peer)
-  const exec: SessionHandler = async (session) => {
-    try {
-      const status =
-        policy.sftp === false
-          ? undefined
-          : await runScp(session, guest, login(session), policy.readOnlySftp ?? false)
-      return status ?? (await run(session))
-    } catch (error) {
-      return tellFailure(session, error)
+  const readOnly = policy.readOnlySftp ?? false
+  const shell: SessionHandler = (session) =>
+    runSession(session, guest, { login: login(session), peer: policy.peer })
+  /** A failure on the way is told to this client, and harms nobody else. */
+  const told =
+    (handler: SessionHandler): SessionHandler =>
+    async (session) => {
+      try {
+        return await handler(session)
+      } catch (error) {
+        return tellFailure(session, error)
+      }
     }
-  }
-  const files: SessionHandler = async (session) => {
-    try {
-      const fileSystem = await guestFileSystem(guest, login(session))
-      const { onError } = policy
-      const serveFiles = sftpServer(fileSystem, {
-        readOnly: policy.readOnlySftp ?? false,
-        ...(onError === undefined ? {} : { onError }),
-      })
-      return await serveFiles(session)
-    } catch (error) {
-      return tellFailure(session, error)
-    }
-  }
+  const exec = told(async (session) => {
+    const status =
+      policy.sftp === false ? undefined : await runScp(session, guest, login(session), readOnly)
+    return status ?? shell(session)
+  })
+  const sftp = told((session) =>
+    runSftp(session, guest, login(session), { readOnly, onError: policy.onError }),
+  )
   return {
     exec,
-    shell: run,
-    subsystems: policy.sftp === false ? {} : { sftp: files },
+    shell,
+    subsystems: policy.sftp === false ? {} : { sftp },
     directTcpip: ({ host, port }) => openForward(guest, host, port, policy.permitOpen),
     acceptEnv: envFilter(policy.acceptEnv ?? ACCEPTED_ENV),
   }

@@ -2,13 +2,12 @@
 import type { ExitResult, ServerSession } from '@sandbox-ssh/protocol'
 import { AgentError } from './agent/error.ts'
 import type { AgentProcess, ExecExit } from './agent/process.ts'
-import { CommandError, loginShell, shellCommand } from './command-line.ts'
-import { sessionEnvironment } from './environment.ts'
+import { CommandError, type CommandLine, loginShell, shellCommand } from './command-line.ts'
+import { type PeerAddresses, sessionEnvironment } from './environment.ts'
 import type { GuestConnection } from './guest-connection.ts'
 import { GuestUserError } from './guest-user.ts'
 import { SandboxError } from './home/errors.ts'
 import { endWithoutReader, hangUp } from './process-end.ts'
-import type { PeerAddresses } from './serve-guest.ts'
 
 /** Exit statuses of shells: the program was not found, or cannot be run. */
 const NOT_FOUND = 127
@@ -16,20 +15,29 @@ const NOT_EXECUTABLE = 126
 /** What ssh(1) exits with when it is the connection that failed. */
 const CONNECTION_FAILED = 255
 
+/** Whose session it is, and what is known besides. */
+export interface SessionStart {
+  /** The guest's user. */
+  readonly login: string
+  /** Where the connection comes from. */
+  readonly peer?: PeerAddresses | undefined
+  /** What to run instead of what the client asked for. */
+  readonly program?: CommandLine | undefined
+}
+
 /**
- * Runs a command or a login shell for a session, as the guest user `login`. What goes wrong in
+ * Runs a command or a login shell for a session. What goes wrong in
  * starting it, or with the sandbox, is told on stderr with an exit status as a shell's; it is
  * never the end of the SSH connection.
  */
 export async function runSession(
   session: ServerSession,
   guest: GuestConnection,
-  login: string,
-  peer?: PeerAddresses,
+  how: SessionStart,
 ): Promise<ExitResult> {
   let program: AgentProcess
   try {
-    program = await start(session, guest, login, peer)
+    program = await start(session, guest, how)
   } catch (error) {
     return tellFailure(session, error)
   }
@@ -56,12 +64,12 @@ export async function tellFailure(session: ServerSession, error: unknown): Promi
 async function start(
   session: ServerSession,
   guest: GuestConnection,
-  login: string,
-  peer: PeerAddresses | undefined,
+  { login, peer, program }: SessionStart,
 ): Promise<AgentProcess> {
   const user = await guest.user(login)
-  const line =
+  const asked = (): CommandLine =>
     session.kind === 'shell' ? loginShell(user) : shellCommand(user, session.commandBytes)
+  const line = program ?? asked()
   const agent = await guest.agent()
   return agent.exec(
     {

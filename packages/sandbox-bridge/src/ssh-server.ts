@@ -9,6 +9,7 @@ import {
   type SshError,
   type Transport,
 } from '@sandbox-ssh/protocol'
+import type { PeerAddresses } from './environment.ts'
 import { GuestConnection } from './guest-connection.ts'
 import {
   readAuthorizedKeys,
@@ -19,7 +20,7 @@ import { SandboxError } from './home/errors.ts'
 import { loadOrCreateHostKey } from './home/host-key.ts'
 import { withInactivityLimit } from './inactivity.ts'
 import type { Sandbox } from './sandbox.ts'
-import { type GuestPolicy, type PeerAddresses, serveGuest } from './serve-guest.ts'
+import { type GuestPolicy, serveGuest } from './serve-guest.ts'
 import { checkBoolean, checkEnvPatterns, checkInactivity, checkText } from './settings.ts'
 
 /** How long a last word may take to be sent. */

@@ -11,8 +11,15 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { connect, generateKey, memoryPair, none, pinned } from '@sandbox-ssh/protocol'
-import { memoryFileSystem, type SftpFileSystem, STATUS, scpGet, scpPut } from '@sandbox-ssh/sftp'
+import { type Client, connect, generateKey, memoryPair, none, pinned } from '@sandbox-ssh/protocol'
+import {
+  memoryFileSystem,
+  openSftp,
+  type SftpFileSystem,
+  STATUS,
+  scpGet,
+  scpPut,
+} from '@sandbox-ssh/sftp'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { fileSystemSuite } from '../../sftp/test/suites/file-system.ts'
@@ -160,6 +167,7 @@ fileSystemSuite('files of a guest', () => open(), {
       within(20_000, async () => {
         const { files, directory, dispose } = await open('65534')
         try {
+          chmodSync(directory, 0o777)
           const shared = join(directory, 'shared')
           mkdirSync(shared)
           chownSync(shared, 0, 12_345)
@@ -173,10 +181,38 @@ fileSystemSuite('files of a guest', () => open(), {
           for (const name of ['file', 'read', 'dir', 'link', 'shared/file']) {
             assert.is(lstatSync(at(name)).uid, 65_534, name)
           }
+          await rejects(files.open('/etc/shadow', { read: true }), STATUS.PERMISSION_DENIED)
+          await rejects(files.mkdir('/root/mine'), STATUS.PERMISSION_DENIED)
           // A set-gid directory hands its group down.
           assert.is(lstatSync(at('shared/file')).gid, 12_345)
         } finally {
           await dispose()
+        }
+      }))
+  }
+
+  if (process.getuid?.() === 0) {
+    test('another user has what the kernel lets him, with or without an sftp-server inside', () =>
+      within(20_000, async () => {
+        for (const hidden of [false, true]) {
+          const { sandbox, directory } = memorySandbox()
+          const agent = await sandbox.connectAgent()
+          const fs = agent.fs.bind(agent)
+          agent.fs = (op, fields, call) =>
+            hidden && op === 'Stat' && 'path' in fields && fields.path.endsWith('/sftp-server')
+              ? Promise.reject(new AgentError('fs', 'stat: nothing (os error 2)', { errno: 2 }))
+              : fs(op, fields, call)
+          const guest = new GuestConnection(() => Promise.resolve(agent))
+          const { client, done } = await enter(guest, '65534')
+          const sftp = await openSftp(client)
+          chmodSync(directory, 0o777)
+          await sftp.write(join(directory, 'mine'), 'text')
+          assert.is(lstatSync(join(directory, 'mine')).uid, 65_534)
+          await rejects(sftp.read('/etc/shadow'), STATUS.PERMISSION_DENIED)
+          await rejects(sftp.setstat('/etc/passwd', { mode: 0o777 }), STATUS.PERMISSION_DENIED)
+          await rejects(sftp.list('/root'), STATUS.PERMISSION_DENIED)
+          await client.close()
+          await done
         }
       }))
   }
@@ -207,12 +243,7 @@ fileSystemSuite('files of a guest', () => open(), {
           ? Promise.reject(new AgentError('fs', 'stat: nothing (os error 2)', { errno: 2 }))
           : fs(op, fields, call)
       const guest = new GuestConnection(() => Promise.resolve(agent))
-      const key = generateKey('ed25519')
-      const [ours, theirs] = memoryPair()
-      const options = { hostKeys: [key], auth: { none: () => true } }
-      const serving = serveGuest(theirs, guest, options)
-      const auth = [none()]
-      const client = await connect(ours, { username: 'root', hostKey: pinned(key.publicKey), auth })
+      const { client, done } = await enter(guest, 'root')
       const from = join(directory, 'from')
       writeFileSync(from, 'by scp')
       const local = memoryFileSystem()
@@ -222,7 +253,7 @@ fileSystemSuite('files of a guest', () => open(), {
       const missing = await client.run(`scp -f '${directory}/missing'`, { stdin: '\0' })
       assert.is(missing.code, 1)
       await client.close()
-      await (await serving).closed
+      await done
     }))
 
   test('an unknown user gets no files, and is told', () =>
@@ -235,6 +266,19 @@ fileSystemSuite('files of a guest', () => open(), {
     }))
 
   test.run()
+}
+
+/** A client of a guest, let in without a question. */
+async function enter(
+  guest: GuestConnection,
+  username: string,
+): Promise<{ client: Client; done: Promise<void> }> {
+  const key = generateKey('ed25519')
+  const [ours, theirs] = memoryPair()
+  const serving = serveGuest(theirs, guest, { hostKeys: [key], auth: { none: () => true } })
+  const hostKey = pinned(key.publicKey)
+  const client = await connect(ours, { username, hostKey, auth: [none()] })
+  return { client, done: serving.then(({ closed }) => closed.then(() => guest.close())) }
 }
 
 async function list(files: SftpFileSystem, path: string): Promise<string[]> {
