@@ -1,8 +1,9 @@
-// npm's ssh2 as a peer in this process: a server that runs `cat` and `exit N`, and a client.
+// npm's ssh2 as a peer in this process: a server that runs a few commands, and a client.
 
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import ssh2, { type ConnectConfig, type Connection } from 'ssh2'
 import { temporaryFolder } from './folder.ts'
 import { type Endpoint, generateKeyFile } from './openssh.ts'
@@ -15,9 +16,9 @@ export interface Ssh2Server extends Endpoint {
 
 /**
  * Starts a server on a free loopback port. Whoever has the key may run `cat`, which sends back its
- * input, and `exit N`.
+ * input, `exit N`, and `flood`, which sends `floodBytes` bytes.
  */
-export async function startSsh2(): Promise<Ssh2Server> {
+export async function startSsh2(floodBytes = 0): Promise<Ssh2Server> {
   const folder = temporaryFolder()
   const hostKeyPath = await generateKeyFile(join(folder, 'host'))
   const identity = await generateKeyFile(join(folder, 'id'))
@@ -39,13 +40,19 @@ export async function startSsh2(): Promise<Ssh2Server> {
     connection.on('session', (accept) => {
       accept().on('exec', (acceptExec, reject, { command }) => {
         const status = /^exit (\d+)$/.exec(command)?.[1]
-        if (command !== 'cat' && status === undefined) return reject()
+        if (command !== 'cat' && command !== 'flood' && status === undefined) return reject()
         const stream = acceptExec()
         const end = (code: number): void => {
           stream.exit(code)
           stream.end()
         }
         if (status !== undefined) return end(Number(status))
+        if (command === 'flood') {
+          const flood = zeros(floodBytes)
+          flood.pipe(stream, { end: false })
+          flood.once('end', () => end(0))
+          return
+        }
         stream.pipe(stream, { end: false })
         stream.once('end', () => end(0))
       })
@@ -64,6 +71,15 @@ export async function startSsh2(): Promise<Ssh2Server> {
       return new Promise((resolve) => server.close(() => resolve()))
     },
   }
+}
+
+/** A stream of so many bytes, in pieces as large as a packet. */
+function zeros(length: number): Readable {
+  const piece = Buffer.alloc(32 * 1024)
+  const pieces = function* (): Generator<Buffer> {
+    for (let left = length; left > 0; left -= piece.length) yield piece.subarray(0, left)
+  }
+  return Readable.from(pieces(), { objectMode: false })
 }
 
 /** Connects ssh2's client. The caller ends it. */

@@ -1,0 +1,237 @@
+// What a user waits for: bytes through a session, and a connection being made; ours beside sshd
+// with ssh, and ssh2, in the same run, as ratios.
+//
+//     npm run bench [-- --mib=1024] [--handshakes=200] [--rounds=5]
+//
+// Small by default. Every figure is the median of the rounds, with the spread; what arrived is
+// counted before it is timed. Over TCP all servers are on loopback; ours, its client and ssh2's
+// two sides each run in this one process, so that they have one core where ssh and sshd have two.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { type AddressInfo, connect as connectTcp, createServer } from 'node:net'
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import {
+  type Client,
+  type CryptoProvider,
+  connect,
+  defaultCrypto,
+  generateKey,
+  memoryPair,
+  nobleCrypto,
+  nodeSocket,
+  pinned,
+  publickey,
+  serve,
+  type Transport,
+} from '@sandbox-ssh/protocol'
+import { connectTo } from '../conformance/peers/connect.ts'
+import { OpenSsh, type Sshd, startSshd } from '../conformance/peers/openssh.ts'
+import { connectSsh2, startSsh2 } from '../conformance/peers/ssh2.ts'
+
+const { values } = parseArgs({
+  options: {
+    mib: { type: 'string', default: '64' },
+    handshakes: { type: 'string', default: '20' },
+    rounds: { type: 'string', default: '3' },
+  },
+})
+const bytesTotal = Number(values.mib) * 1024 * 1024
+const handshakes = Number(values.handshakes)
+const rounds = Number(values.rounds)
+
+const hostKey = generateKey('ed25519')
+const userKey = generateKey('ed25519')
+const chunk = new Uint8Array(32 * 1024).fill(120)
+
+interface Way {
+  readonly name: string
+  /** Does the work once; resolves with how much was done. */
+  readonly once: () => Promise<number>
+}
+
+/** Our server on one end of a transport: `flood` sends, everything else is unknown. */
+function ourServer(transport: Transport, crypto: CryptoProvider): Promise<unknown> {
+  return serve(transport, {
+    crypto,
+    hostKeys: [hostKey],
+    auth: { publickey: ({ key }) => key.equals(userKey.publicKey) },
+    exec: async (session) => {
+      for (let left = bytesTotal; left > 0; left -= chunk.length) await session.write(chunk)
+      return 0
+    },
+  })
+}
+
+function ourClient(transport: Transport, crypto: CryptoProvider): Promise<Client> {
+  return connect(transport, {
+    crypto,
+    username: 'bench',
+    hostKey: pinned(hostKey.publicKey),
+    auth: [publickey(userKey)],
+  })
+}
+
+async function overMemory(crypto: CryptoProvider): Promise<Client> {
+  const [left, right] = memoryPair()
+  const [client] = await Promise.all([ourClient(left, crypto), ourServer(right, crypto)])
+  return client
+}
+
+/** Reads a command's output to its end. */
+async function drain(client: Client, command: string): Promise<number> {
+  const process = await client.exec(command, { stderr: 'ignore' })
+  let received = 0
+  for (let part = await process.read(); part !== undefined; part = await process.read()) {
+    received += part.length
+  }
+  const { code } = await process.exit
+  if (code !== 0) throw new Error(`${command} ended with ${code}`)
+  return received
+}
+
+/** Runs OpenSSH's client; gives how much it printed. */
+async function drainOpenSsh(openssh: OpenSsh, command: string): Promise<number> {
+  const [program = '', ...args] = openssh.command([], [command])
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  let received = 0
+  child.stdout.on('data', (part: Buffer) => {
+    received += part.length
+  })
+  const [code] = (await once(child, 'close')) as [number]
+  if (code !== 0) throw new Error(`ssh ended with ${code}`)
+  return received
+}
+
+/** Times the ways in turn, round by round, so that all see the same weather. */
+async function compare(
+  title: string,
+  unit: string,
+  scale: number,
+  ways: readonly Way[],
+): Promise<void> {
+  const rates = new Map<string, number[]>(ways.map(({ name }) => [name, []]))
+  for (let round = 0; round <= rounds; round++) {
+    for (const way of ways) {
+      const started = performance.now()
+      const done = await way.once()
+      const seconds = (performance.now() - started) / 1000
+      // The first round warms up.
+      if (round > 0) rates.get(way.name)?.push(done / scale / seconds)
+    }
+  }
+  const medianOf = (name: string): number => {
+    const sorted = [...(rates.get(name) ?? [])].sort((a, b) => a - b)
+    return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+  }
+  const baseline = medianOf(ways[0]?.name ?? '')
+  process.stdout.write(`\n${title}\n`)
+  for (const { name } of ways) {
+    const all = rates.get(name) ?? []
+    const spread = `${Math.min(...all).toFixed(1)}–${Math.max(...all).toFixed(1)}`
+    const rate = medianOf(name)
+    process.stdout.write(
+      `  ${name.padEnd(34)}${rate.toFixed(1).padStart(9)} ${unit}  (${spread})  ×${(rate / baseline).toFixed(2)}\n`,
+    )
+  }
+}
+
+function counted(expected: number, once: () => Promise<number>): () => Promise<number> {
+  return async () => {
+    const done = await once()
+    if (done !== expected) throw new Error(`${done} instead of ${expected}`)
+    return done
+  }
+}
+
+async function streams(sshd: Sshd, ourPort: number): Promise<void> {
+  const openssh = new OpenSsh(sshd)
+  const flood = `head -c ${bytesTotal} /dev/zero`
+  const ssh2Server = await startSsh2(bytesTotal)
+  const memory = await overMemory(defaultCrypto())
+  const portable = await overMemory(nobleCrypto)
+  const tcp = await ourClient(nodeSocket(connectTcp(ourPort, '127.0.0.1')), defaultCrypto())
+  const toSshd = await connectTo(sshd)
+  const ssh2Client = await connectSsh2(ssh2Server)
+  const drainSsh2 = (): Promise<number> =>
+    new Promise((resolve, reject) => {
+      ssh2Client.exec('flood', (error, stream) => {
+        if (error) return reject(error)
+        let received = 0
+        stream.on('data', (part: Buffer) => {
+          received += part.length
+        })
+        stream.on('close', () => resolve(received))
+      })
+    })
+  await compare(`exec stream of ${values.mib} MiB`, 'MiB/s', 1024 * 1024, [
+    { name: 'ssh from sshd', once: counted(bytesTotal, () => drainOpenSsh(openssh, flood)) },
+    { name: 'ours from sshd', once: counted(bytesTotal, () => drain(toSshd, flood)) },
+    { name: 'ours from ours, loopback', once: counted(bytesTotal, () => drain(tcp, 'flood')) },
+    { name: 'ours from ours, memory', once: counted(bytesTotal, () => drain(memory, 'flood')) },
+    {
+      name: 'the same, portable primitives',
+      once: counted(bytesTotal, () => drain(portable, 'flood')),
+    },
+    { name: 'ssh2 from ssh2, loopback', once: counted(bytesTotal, drainSsh2) },
+  ])
+  ssh2Client.end()
+  await Promise.all([memory.close(), portable.close(), tcp.close(), toSshd.close()])
+  await ssh2Server.stop()
+}
+
+/** `handshakes` connections one after the other, each up to the point of being logged in. */
+function repeatedly(one: () => Promise<void>): () => Promise<number> {
+  return counted(handshakes, async () => {
+    let done = 0
+    for (; done < handshakes; done++) await one()
+    return done
+  })
+}
+
+async function connections(sshd: Sshd, ourPort: number): Promise<void> {
+  const openssh = new OpenSsh(sshd)
+  const ssh2Server = await startSsh2(0)
+  const closing = async (client: Promise<Client>): Promise<void> => (await client).close()
+  await compare('connections made, logged in and closed', '/s', 1, [
+    {
+      name: 'ssh to sshd, with `true`',
+      once: repeatedly(async () => void (await openssh.text('true'))),
+    },
+    { name: 'ours to sshd', once: repeatedly(() => closing(connectTo(sshd))) },
+    {
+      name: 'ours to ours, loopback',
+      once: repeatedly(() =>
+        closing(ourClient(nodeSocket(connectTcp(ourPort, '127.0.0.1')), defaultCrypto())),
+      ),
+    },
+    { name: 'ours to ours, memory', once: repeatedly(() => closing(overMemory(defaultCrypto()))) },
+    {
+      name: 'the same, portable primitives',
+      once: repeatedly(() => closing(overMemory(nobleCrypto))),
+    },
+    {
+      name: 'ssh2 to ssh2, loopback',
+      once: repeatedly(async () => void (await connectSsh2(ssh2Server)).end()),
+    },
+  ])
+  await ssh2Server.stop()
+}
+
+const listener = createServer((socket) => {
+  ourServer(nodeSocket(socket), defaultCrypto()).catch((error: Error) =>
+    process.stderr.write(`${error.message}\n`),
+  )
+})
+listener.listen(0, '127.0.0.1')
+await once(listener, 'listening')
+const { port } = listener.address() as AddressInfo
+const sshd = await startSshd()
+process.stdout.write(
+  `Node ${process.versions.node}, ${defaultCrypto().name} crypto, ${cpus().length} × ${cpus()[0]?.model.trim()}\n`,
+)
+await streams(sshd, port)
+await connections(sshd, port)
+await sshd.daemon.stop()
+listener.close()
