@@ -1,4 +1,5 @@
 /** The local terminal must be usable again whatever way this program ends. */
+import { enterRawMode } from '@sandbox-ssh/sandbox-bridge'
 
 /**
  * Leaves raw mode when the process exits, also by `process.exit` and after an uncaught error. What
@@ -22,7 +23,7 @@ export function reenterRawModeOnContinue(): () => void {
     if (!stdin.isTTY || !stdin.isRaw) return
     // Node remembers the mode it set and would do nothing.
     stdin.setRawMode(false)
-    stdin.setRawMode(true)
+    enterRawMode(stdin)
   }
   process.on('SIGCONT', again)
   return () => {

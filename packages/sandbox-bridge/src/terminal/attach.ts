@@ -1,10 +1,13 @@
 /** Joins a program in a sandbox to the standard streams of this process, terminal or pipes. */
 import type { ExitStatus, RemoteProcess } from '@sandbox-ssh/protocol'
+import { passOutputThrough } from '../carriers/local-terminal.ts'
 import { DetachMatcher } from './detach-keys.ts'
 
 /** What is needed of `process.stdin`; a file or pipe has neither `isTTY` nor `setRawMode`. */
 export interface AttachInput {
   readonly isTTY?: boolean | undefined
+  /** Descriptor of the terminal. */
+  readonly fd?: number | undefined
   setRawMode?(raw: boolean): unknown
   on(event: 'data', listener: (chunk: Uint8Array) => void): unknown
   on(event: 'end' | 'close', listener: () => void): unknown
@@ -98,12 +101,18 @@ export async function attach(
   }
 }
 
+/** Raw mode for input and output; `setRawMode(false)` leaves both. */
+export function enterRawMode(stdin: AttachInput): void {
+  stdin.setRawMode?.(true)
+  if (stdin.isTTY === true && stdin.fd !== undefined) passOutputThrough(stdin.fd)
+}
+
 function rawMode(process: RemoteProcess, stdin: AttachInput, stdout: AttachOutput): (() => void)[] {
   const resized = (): void => {
     const { columns, rows } = terminalSize(stdout)
     process.resize(columns, rows)
   }
-  stdin.setRawMode?.(true)
+  enterRawMode(stdin)
   stdout.on('resize', resized)
   return [() => stdin.setRawMode?.(false), () => stdout.off('resize', resized)]
 }

@@ -1,0 +1,168 @@
+/** Every form of the command line, flag, conflict and default. */
+import { readFileSync } from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { type CliCommand, parseArguments } from '../src/args.ts'
+import { VERSION } from '../src/version.ts'
+
+const env = { HERE: 'value', EMPTY: '' }
+const parse = (...argv: string[]): CliCommand =>
+  parseArguments(argv, { version: '1.2.3', env }).command
+
+const connect = {
+  type: 'connect',
+  sandbox: 'box',
+  words: [],
+  user: undefined,
+  term: undefined,
+  tty: undefined,
+  env: {},
+  cwd: undefined,
+  detachKeys: undefined,
+  inactivityMs: undefined,
+}
+const serve = {
+  type: 'serve',
+  sandbox: 'box',
+  listen: { host: '127.0.0.1', port: 2222 },
+  inactivityMs: undefined,
+  connectionsMax: 128,
+}
+
+function usage(argv: readonly string[], message: RegExp): void {
+  const command = parse(...argv)
+  assert.is(command.type, 'usage', `msb ${argv.join(' ')} must be a usage error`)
+  if (command.type === 'usage') assert.match(command.text, message)
+}
+
+test('all ways to name a sandbox and a command', () => {
+  assert.equal(parse('ssh', 'box'), connect)
+  assert.equal(parse('ssh', 'connect', 'box'), connect)
+  assert.equal(parse('ssh', '--name', 'box'), connect)
+  assert.equal(parse('ssh', 'connect', '--name', 'box'), connect)
+  const words = ['ls', '-l', '--', '--help']
+  assert.equal(parse('ssh', 'box', '--', ...words), { ...connect, words })
+  assert.equal(parse('ssh', '--name', 'serve', '--', 'true'), {
+    ...connect,
+    sandbox: 'serve',
+    words: ['true'],
+  })
+  assert.equal(parse('ssh', '--', 'serve', 'ls'), { ...connect, sandbox: 'serve', words: ['ls'] })
+  assert.equal(parse('ssh', '--', 'box'), connect)
+})
+
+test('flags of a session', () => {
+  assert.equal(parse('ssh', 'box', '--tty', '-u', 'dev', '--term', 'vt100', '--cwd', '/app'), {
+    ...connect,
+    tty: true,
+    user: 'dev',
+    term: 'vt100',
+    cwd: '/app',
+  })
+  assert.equal(parse('ssh', '--no-tty', '--detach-keys', 'ctrl-p', 'box'), {
+    ...connect,
+    tty: false,
+    detachKeys: 'ctrl-p',
+  })
+  assert.equal(parse('ssh', 'box', '--env', 'A=1=2', '-e', 'HERE', '--env', 'EMPTY'), {
+    ...connect,
+    env: { A: '1=2', HERE: 'value', EMPTY: '' },
+  })
+  usage(['ssh', 'box', '--env', 'NOT_SET_HERE'], /NOT_SET_HERE is not set here/)
+  usage(['ssh', 'box', '--env', '=1'], /NAME=VALUE/)
+  usage(['ssh', 'box', '--cwd', 'app'], /absolute path/)
+})
+
+test('durations and their opposite', () => {
+  const inactivityMs = (...argv: string[]): unknown => {
+    const command = parse('ssh', 'box', ...argv)
+    return command.type === 'connect' ? command.inactivityMs : command
+  }
+  assert.is(inactivityMs('--inactivity-timeout', '90'), 90_000)
+  assert.is(inactivityMs('--inactivity-timeout', ' 5m '), 300_000)
+  assert.is(inactivityMs('--inactivity-timeout', '250ms'), 250)
+  assert.is(inactivityMs('--inactivity-timeout', '2h'), 7_200_000)
+  assert.is(inactivityMs('--inactivity-timeout', '0s'), 0)
+  assert.is(inactivityMs('--no-inactivity-timeout'), 0)
+  for (const wrong of ['', '1.5m', '-1', '1d', '1h30m', 'm', '99999999999h']) {
+    usage(['ssh', 'box', '--inactivity-timeout', wrong], /a duration is/)
+  }
+  const both = ['--no-inactivity-timeout', '--inactivity-timeout', '5m']
+  usage(['ssh', 'box', ...both], /cannot be used with/)
+  usage(['ssh', 'serve', 'box', ...both.slice(1), '--no-inactivity-timeout'], /cannot be used with/)
+})
+
+test('serve and its conflicts', () => {
+  assert.equal(parse('ssh', 'serve', 'box'), serve)
+  assert.equal(parse('ssh', 'serve', 'box', '--host', '::1', '--port', '0'), {
+    ...serve,
+    listen: { host: '::1', port: 0 },
+  })
+  assert.equal(parse('ssh', 'serve', '--stdio', 'box'), { ...serve, listen: undefined })
+  assert.equal(
+    parse('ssh', 'serve', 'box', '--max-connections', '3', '--inactivity-timeout', '0'),
+    {
+      ...serve,
+      connectionsMax: 3,
+      inactivityMs: 0,
+    },
+  )
+  usage(['ssh', 'serve'], /missing required argument 'sandbox'/)
+  usage(['ssh', 'serve', 'box', '--stdio', '--port', '22'], /cannot be used with/)
+  usage(['ssh', 'serve', 'box', '--host', 'x', '--stdio'], /cannot be used with/)
+  for (const port of ['65536', '-1', 'ssh', '1e3', '']) {
+    usage(['ssh', 'serve', 'box', '--port', port], /number from 0 to 65535|argument missing/)
+  }
+  usage(['ssh', 'serve', 'box', '--', 'ls'], /no words after --/)
+})
+
+test('authorize takes exactly one source', () => {
+  const authorize = (source: object): object => ({ type: 'authorize', source })
+  assert.equal(parse('ssh', 'authorize', '--file', 'k'), authorize({ from: 'file', path: 'k' }))
+  assert.equal(parse('ssh', 'authorize', '--key', 'k'), authorize({ from: 'argument', key: 'k' }))
+  assert.equal(parse('ssh', 'authorize', '--stdin'), authorize({ from: 'stdin' }))
+  usage(['ssh', 'authorize'], /one of --file, --key and --stdin is required/)
+  usage(['ssh', 'authorize', '--file', 'k', '--stdin'], /cannot be used with/)
+  usage(['ssh', 'authorize', '--key', 'k', '--file', 'k'], /cannot be used with/)
+})
+
+test('what is not a form is a usage error', () => {
+  usage([], /Usage: msb/)
+  usage(['frobnicate'], /too many arguments|unknown command/)
+  usage(['ssh'], /missing required argument 'sandbox'/)
+  usage(['ssh', 'box', 'ls'], /a remote command goes after --/)
+  usage(['ssh', 'box', '--bogus'], /unknown option '--bogus'/)
+  usage(['ssh', '--name', 'a', 'b'], /cannot be used with a sandbox argument/)
+  usage(['ssh', '--name', 'a', 'serve', 'b'], /too many arguments/)
+  usage(['ssh', '--user', 'a', 'authorize', '--stdin'], /unknown option|too many/)
+})
+
+test('help, version and the tree are for stdout', () => {
+  const printed = (...argv: string[]): string => {
+    const command = parse(...argv)
+    return command.type === 'print' ? command.text : `${command.type}, not print`
+  }
+  assert.is(printed('--version'), '1.2.3\n')
+  assert.match(printed('ssh', '--help'), /Examples:\n {2}msb ssh devbox/)
+  assert.match(printed('ssh', 'help'), /Usage: msb ssh/)
+  assert.match(printed('ssh', 'help', 'serve'), /ProxyCommand/)
+  for (const name of ['connect', 'serve', 'authorize']) {
+    assert.match(printed('ssh', name, '--help'), /Examples:/)
+  }
+  assert.match(printed('--tree'), /msb\n {2}ssh .*\n {4}connect .*\n {4}serve .*\n {4}authorize /)
+})
+
+test('logging switches go anywhere before --, the most talkative counts', () => {
+  const level = (...argv: string[]): string => parseArguments(argv, { version: '', env }).logLevel
+  assert.is(level('ssh', 'box'), 'info')
+  assert.is(level('--debug', 'ssh', 'box'), 'debug')
+  assert.is(level('ssh', 'box', '--warn', '--trace'), 'trace')
+  assert.is(level('ssh', 'box', '--', '--debug'), 'info')
+})
+
+test('the version is that of the package', () => {
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+  assert.is(VERSION, manifest.version)
+})
+
+test.run()
