@@ -3,7 +3,7 @@
  * p = 2^n − 2^(n−64) − 1 + 2^64 · (⌊2^(n−130) · π⌋ + c). The generator is 2.
  */
 import { bytesOf } from './big-integers.ts'
-import { equalBytes, equalBytes } from './equal-bytes.ts'
+import { equalBytes } from './equal-bytes.ts'
 import { piFraction } from './pi.ts'
 
 /** The constants c, the smallest that make p a safe prime. */
@@ -40,16 +40,6 @@ export function modpPrimeBytes(bits: ModpBits): Uint8Array {
 }
 
 /** Whether big-endian bytes are one of these primes. */
-export function isModpPrime(modulus: Uint8Array): boolean {
-  const bits = modulus.length * 8
-  return isModpBits(bits) && equalBytes(modpPrimeBytes(bits), modulus)
-}
-
-function isModpBits(bits: number): bits is ModpBits {
-  return Object.hasOwn(OFFSETS, bits)
-}
-
-/** True for one of these primes, as big-endian bytes. */
 export function isModpPrime(modulus: Uint8Array): boolean {
   const bits = modulus.length * 8
   return isModpBits(bits) && equalBytes(modpPrimeBytes(bits), modulus)
