@@ -3,7 +3,9 @@ import { modern } from './algorithms/modern.ts'
 import type { Algorithms, SignatureSpec } from './algorithms/spec.ts'
 import { type AuthMethod, AuthSequence } from './auth-methods.ts'
 import type { Channel, ChannelOptions } from './channel.ts'
-import { CHANNEL_TYPE, directTcpip } from './connection/forwarding.ts'
+import { IncomingChannels } from './client-channels.ts'
+import type { RemoteListener } from './client-forwards.ts'
+import { CHANNEL_TYPE, directStreamlocal, directTcpip } from './connection/forwarding.ts'
 import { environment, exec, ptyRequest, REQUEST, subsystem } from './connection/requests.ts'
 import { defaultCrypto } from './crypto/native.ts'
 import type { CryptoProvider } from './crypto/provider.ts'
@@ -27,8 +29,14 @@ import { collect, type RunOptions, type RunResult, validateRun } from './run.ts'
 import { SOFTWARE_VERSION } from './software-version.ts'
 import { encodeTerminalModes } from './terminal-modes.ts'
 import type { RekeyLimits } from './transport/key-exchange.ts'
-import { requireFunction, requireString, requireTransport, validateCommon } from './validate.ts'
-import { DISCONNECT, OPEN_FAILURE } from './wire/numbers.ts'
+import {
+  requireFunction,
+  requirePort,
+  requireString,
+  requireTransport,
+  validateCommon,
+} from './validate.ts'
+import { DISCONNECT } from './wire/numbers.ts'
 
 /**
  * Decides whether a key is the server's; may throw to say why not. See `pinned` and `knownHosts`
@@ -106,8 +114,6 @@ export async function connect(transport: Transport, options: ClientOptions): Pro
 let establish: (transport: Transport, options: ClientOptions) => Promise<Client>
 
 const SESSION: ChannelOptions = { stderr: 'pipe', closeWhenEnded: false }
-/** Channel types that exist, but that this side never asked for. */
-const UNWANTED = new Set(['forwarded-tcpip', 'x11', 'auth-agent@openssh.com', 'session'])
 
 /** A connection whose user is in, made by `connect`. */
 export class Client {
@@ -122,6 +128,7 @@ export class Client {
   readonly username: string
   readonly #options: ClientOptions
   readonly #link: Link
+  readonly #incoming: IncomingChannels
   readonly #auth: AuthSequence
   readonly #ready = deferred<void>()
   #methods: readonly string[] = []
@@ -149,10 +156,14 @@ export class Client {
       }),
       transport,
       onEvent: (event) => this.#handle(event),
-      onClosed: (error) => this.#ready.reject(this.#explain(error)),
+      onClosed: (error) => {
+        this.#incoming.end(error)
+        this.#ready.reject(this.#explain(error))
+      },
       keepalive: options.keepalive,
       signal: options.signal,
     })
+    this.#incoming = new IncomingChannels(this.#link)
     this.#link.start()
   }
 
@@ -232,12 +243,42 @@ export class Client {
     originator: { readonly host: string; readonly port: number } = { host: '127.0.0.1', port: 0 },
   ): Promise<Channel> {
     requireString(host, 'host')
-    if (!Number.isInteger(port) || port < 0 || port > 65535) {
-      throw new TypeError('port must be an integer from 0 to 65535')
-    }
+    requirePort(port)
     const { host: originatorHost, port: originatorPort } = originator
     const data = directTcpip.encode({ host, port, originatorHost, originatorPort })
     return this.openChannel(CHANNEL_TYPE.DIRECT_TCPIP, data)
+  }
+
+  /**
+   * Has the server connect to a Unix socket on its side (OpenSSH's PROTOCOL §2.4). As
+   * `directTcpip` otherwise.
+   */
+  async directStreamlocal(path: string): Promise<Channel> {
+    requireString(path, 'path')
+    const reserved = new Uint8Array(0)
+    const data = directStreamlocal.encode({ path, reserved, reservedNumber: 0 })
+    return this.openChannel(CHANNEL_TYPE.DIRECT_STREAMLOCAL, data)
+  }
+
+  /**
+   * Has the server listen on a TCP port, RFC 4254 §7.1. `host` is an address of the server: empty
+   * for all, `localhost` for its loopback. For port 0 the server chooses; see `RemoteListener.port`.
+   * Rejects with SshError `SSH_REQUEST_REFUSED` if the server will not.
+   *
+   * @example
+   * await using listener = await client.listen('localhost', 8080)
+   * for await (const { transport } of listener) void serveWeb(transport)
+   */
+  async listen(host: string, port: number): Promise<RemoteListener> {
+    requireString(host, 'host')
+    requirePort(port)
+    return this.#incoming.forwards.listen(host, port)
+  }
+
+  /** The same for a Unix socket on the server's side. */
+  async listenStreamlocal(path: string): Promise<RemoteListener> {
+    requireString(path, 'path')
+    return this.#incoming.forwards.listenStreamlocal(path)
   }
 
   /** Opens a channel of any type. It closes itself once both sides ended. */
@@ -326,15 +367,9 @@ export class Client {
       case 'authenticated':
         this.#ready.resolve()
         break
-      case 'channel-open': {
-        const known = UNWANTED.has(event.channelType)
-        this.#link.rejectChannel(
-          event.channel,
-          known ? OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED : OPEN_FAILURE.UNKNOWN_CHANNEL_TYPE,
-          known ? 'not allowed' : 'unknown channel type',
-        )
+      case 'channel-open':
+        this.#incoming.open(event)
         break
-      }
       case 'global-request':
         // Keepalives among them: any answer is a sign of life.
         if (event.wantReply) this.#link.machine.answerGlobalRequest(false)

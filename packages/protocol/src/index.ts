@@ -21,7 +21,8 @@ export {
   type ExecOptions,
   type HostKeyDecision,
 } from './client.ts'
-export type { DirectTcpip } from './connection/forwarding.ts'
+export type { RemoteConnection, RemoteListener } from './client-forwards.ts'
+export type { DirectTcpip, TcpipForward } from './connection/forwarding.ts'
 export * as forwarding from './connection/forwarding.ts'
 export * as requests from './connection/requests.ts'
 export { equalBytes } from './crypto/equal-bytes.ts'
@@ -30,7 +31,9 @@ export { nobleCrypto } from './crypto/noble.ts'
 export * from './crypto/provider.ts'
 export * from './errors.ts'
 export * from './io/deno-conn.ts'
+export type { IncomingConnection, Listener } from './io/listener.ts'
 export * from './io/memory.ts'
+export * from './io/node-listener.ts'
 export * from './io/node-socket.ts'
 export * from './io/node-streams.ts'
 export * from './io/transport.ts'
@@ -46,6 +49,8 @@ export type { ExitStatus, PtyOptions, RemoteProcess } from './process.ts'
 export type { RunOptions, RunResult } from './run.ts'
 export { type ServerConnection, type ServerOptions, serve } from './server.ts'
 export type { AuthDecision, PasswordDecision, ServerAuthHandlers } from './server-auth.ts'
+export type { Connector, StreamlocalTarget } from './server-channels.ts'
+export type { ForwardHandler } from './server-forwards.ts'
 export type {
   ExitResult,
   Pty,

@@ -30,6 +30,10 @@ export const CHANNELS_MAX: number = 256
 export const PENDING_REQUESTS_MAX: number = 256
 /** Requests of the peer waiting for our answer, per connection. Past it, disconnect. */
 export const UNANSWERED_REQUESTS_MAX: number = 256
+/** Ports and sockets that a server listens on for one client. */
+export const FORWARDS_MAX: number = 64
+/** Connections that a listener keeps waiting to be accepted; more are refused, as by a socket. */
+export const BACKLOG_MAX: number = 64
 /** Failed authentication attempts on a server. OpenSSH's MaxAuthTries is 6. */
 export const AUTH_FAILURES_MAX: number = 6
 /** Requests of any kind before authentication ends, so that probing keys is bounded too. */

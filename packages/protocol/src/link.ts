@@ -7,7 +7,7 @@ import { GLOBAL_REQUEST } from './connection/requests.ts'
 import { type Deferred, deferred, rejected } from './deferred.ts'
 import { ChannelOpenError, SshError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
-import { PENDING_REQUESTS_MAX } from './limits.ts'
+import { PENDING_REQUESTS_MAX, UNANSWERED_REQUESTS_MAX } from './limits.ts'
 import type { ChannelId, Event, Negotiated, Question } from './machine/event.ts'
 import type { Machine } from './machine/machine.ts'
 import { nowMs, Pump, type Timer, unref } from './pump.ts'
@@ -63,6 +63,21 @@ interface GlobalReply {
   readonly data: Uint8Array
 }
 
+/** A global request of ours under way; `onReply` runs before the next event is looked at. */
+interface GlobalQuestion {
+  readonly reply: Deferred<GlobalReply>
+  readonly onReply: ((data: Uint8Array) => void) | undefined
+}
+
+/** Data of the success, or undefined for a failure. */
+export type GlobalAnswer = Uint8Array | undefined
+
+/** A global request of the peer that is to be worked on. */
+interface GlobalWork {
+  readonly wantReply: boolean
+  readonly answer: () => GlobalAnswer | Promise<GlobalAnswer>
+}
+
 /** One connection: routes events of the machine to who waits for them. */
 export class Link implements ChannelPort {
   readonly machine: Machine
@@ -72,7 +87,9 @@ export class Link implements ChannelPort {
   readonly #keepalive: Keepalive | undefined
   readonly #channels = new Map<ChannelId, Channel>()
   readonly #openings = new Map<ChannelId, Opening>()
-  readonly #replies: Deferred<GlobalReply>[] = []
+  readonly #questions: GlobalQuestion[] = []
+  readonly #work: GlobalWork[] = []
+  #working = false
   readonly #ended = deferred<SshError | undefined>()
   /** Set as soon as the machine is dead. */
   #lost: SshError | undefined
@@ -174,11 +191,36 @@ export class Link implements ChannelPort {
     this.wake()
   }
 
-  /** Rejects with SshError `SSH_REQUEST_REFUSED` if the peer fails it. */
-  async globalRequest(name: string, data: Uint8Array = new Uint8Array(0)): Promise<Uint8Array> {
-    const reply = await this.#globalRequest(name, data)
+  /**
+   * Rejects with SshError `SSH_REQUEST_REFUSED` if the peer fails it. `onReply` hears of a success
+   * before anything that the peer sent behind it; what it throws rejects.
+   */
+  async globalRequest(
+    name: string,
+    data: Uint8Array = new Uint8Array(0),
+    onReply?: (data: Uint8Array) => void,
+  ): Promise<Uint8Array> {
+    const reply = await this.#globalRequest(name, data, onReply)
     if (!reply.ok) throw new SshError('SSH_REQUEST_REFUSED', `the peer refused ${name}`)
     return reply.data
+  }
+
+  /** A global request that wants no reply. Ignored once the connection is gone. */
+  notifyGlobal(name: string, data: Uint8Array = new Uint8Array(0)): void {
+    if (this.#lost !== undefined) return
+    this.machine.globalRequest(name, data, false)
+    this.wake()
+  }
+
+  /**
+   * Answers a global request of the peer once all before it are answered: replies carry no name,
+   * so their order is all there is. An `answer` that throws is a failure.
+   */
+  answerGlobal(wantReply: boolean, answer: GlobalWork['answer']): void {
+    // The machine counts those that want a reply, and ends a connection with too many.
+    if (!wantReply && this.#work.length >= UNANSWERED_REQUESTS_MAX) return
+    this.#work.push({ wantReply, answer })
+    if (!this.#working) void this.#workOff()
   }
 
   /** Round trip in milliseconds of a request that every peer answers, if only with a failure. */
@@ -230,9 +272,32 @@ export class Link implements ChannelPort {
     this.#pump.wake()
   }
 
-  #globalRequest(name: string, data: Uint8Array): Promise<GlobalReply> {
+  /** Runs within the event that brought the request, up to the first answer that takes time. */
+  async #workOff(): Promise<void> {
+    this.#working = true
+    for (let next = this.#work.shift(); next !== undefined; next = this.#work.shift()) {
+      let data: GlobalAnswer
+      try {
+        const answer = next.answer()
+        data = answer instanceof Promise ? await answer : answer
+      } catch {
+        data = undefined
+      }
+      if (next.wantReply && this.#lost === undefined) {
+        this.machine.answerGlobalRequest(data !== undefined, data)
+        this.wake()
+      }
+    }
+    this.#working = false
+  }
+
+  #globalRequest(
+    name: string,
+    data: Uint8Array,
+    onReply?: GlobalQuestion['onReply'],
+  ): Promise<GlobalReply> {
     if (this.#lost !== undefined) return rejected(this.#lost)
-    if (this.#replies.length >= PENDING_REQUESTS_MAX) {
+    if (this.#questions.length >= PENDING_REQUESTS_MAX) {
       return rejected(
         new SshError('SSH_LIMIT', `${PENDING_REQUESTS_MAX} global requests are waiting already`),
       )
@@ -243,7 +308,7 @@ export class Link implements ChannelPort {
       return rejected(error)
     }
     const reply = deferred<GlobalReply>()
-    this.#replies.push(reply)
+    this.#questions.push({ reply, onReply })
     this.wake()
     return reply.promise
   }
@@ -292,10 +357,21 @@ export class Link implements ChannelPort {
         break
       }
       case 'global-reply':
-        this.#replies.shift()?.resolve(event)
+        this.#receiveGlobalReply(event)
         break
       default:
         this.#onEvent(event)
+    }
+  }
+
+  #receiveGlobalReply(received: GlobalReply): void {
+    const question = this.#questions.shift()
+    if (question === undefined) return
+    try {
+      if (received.ok) question.onReply?.(received.data)
+      question.reply.resolve(received)
+    } catch (error) {
+      question.reply.reject(error)
     }
   }
 
@@ -306,7 +382,7 @@ export class Link implements ChannelPort {
     this.#lost = lost
     for (const opening of this.#openings.values()) opening.opened.reject(lost)
     this.#openings.clear()
-    for (const reply of this.#replies.splice(0)) reply.reject(lost)
+    for (const { reply } of this.#questions.splice(0)) reply.reject(lost)
     for (const channel of this.#channels.values()) {
       deliver(channel, { type: 'connection-closed', error: lost })
     }

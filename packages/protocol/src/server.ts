@@ -2,26 +2,34 @@
 import { modern } from './algorithms/modern.ts'
 import type { Algorithms } from './algorithms/spec.ts'
 import type { Channel } from './channel.ts'
-import {
-  CHANNEL_TYPE,
-  type DirectTcpip,
-  directTcpip as directTcpipCodec,
-} from './connection/forwarding.ts'
+import { CHANNEL_TYPE, type DirectTcpip, type TcpipForward } from './connection/forwarding.ts'
 import { GLOBAL_REQUEST } from './connection/requests.ts'
 import { defaultCrypto } from './crypto/native.ts'
 import type { CryptoProvider } from './crypto/provider.ts'
 import { deferred, ignore } from './deferred.ts'
-import { ChannelOpenError, SshError } from './errors.ts'
+import { SshError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
 import type { PublicKey, Signer } from './keys/public-key.ts'
-import { type ConnectionLimits, type Keepalive, Link, type RoleEvent } from './link.ts'
-import type { Event, Negotiated, Question } from './machine/event.ts'
+import {
+  type ConnectionLimits,
+  type GlobalAnswer,
+  type Keepalive,
+  Link,
+  type RoleEvent,
+} from './link.ts'
+import type { Negotiated, Question } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
 import { nowMs } from './pump.ts'
 import { type ServerAuthHandlers, Verdicts } from './server-auth.ts'
+import {
+  type ChannelOpen,
+  type Connector,
+  openDirect,
+  type StreamlocalTarget,
+} from './server-channels.ts'
+import { type ForwardHandler, ServerForwards } from './server-forwards.ts'
 import { type ServerSession, type SessionHandler, serveSession } from './server-session.ts'
 import { SOFTWARE_VERSION } from './software-version.ts'
-import { splice } from './splice.ts'
 import type { RekeyLimits } from './transport/key-exchange.ts'
 import {
   optionalFunction,
@@ -43,12 +51,18 @@ export interface ServerOptions {
   readonly exec?: SessionHandler
   readonly shell?: SessionHandler
   readonly subsystems?: Readonly<Record<string, SessionHandler>>
+  /** Connects for a client, RFC 4254 §7.2. Absent, the default: prohibited. */
+  readonly directTcpip?: Connector<DirectTcpip>
+  /** The same for a Unix socket, OpenSSH's PROTOCOL §2.4. Default: prohibited. */
+  readonly directStreamlocal?: Connector<StreamlocalTarget>
   /**
-   * Connects for a client, RFC 4254 §7.2. The transport is then joined to the channel and ends with
-   * it. Throw ChannelOpenError to refuse with its reason; anything else refuses as failed. Absent,
-   * the default: prohibited.
+   * Listens for a client, RFC 4254 §7.1: each connection becomes a channel to it. Undefined
+   * refuses, as does an error, which `onError` hears. The listener is closed when the client
+   * cancels, and with the connection. A client has at most 64. Default: refused.
    */
-  readonly directTcpip?: (request: DirectTcpip) => Transport | Promise<Transport>
+  readonly tcpipForward?: ForwardHandler<TcpipForward>
+  /** The same for a Unix socket. Default: refused. */
+  readonly streamlocalForward?: ForwardHandler<StreamlocalTarget>
   /** Which variables a client may set. Default: none. */
   readonly acceptEnv?: (name: string, value: string) => boolean
   /** Shown before authentication. */
@@ -107,6 +121,7 @@ export class ServerConnection {
   readonly #options: ServerOptions
   readonly #link: Link
   readonly #verdicts: Verdicts
+  readonly #forwards: ServerForwards
   readonly #ready = deferred<void>()
   #username = ''
   #noMoreSessions = false
@@ -137,10 +152,16 @@ export class ServerConnection {
       onEvent: (event) => this.#handle(event),
       onClosed: (error) => {
         this.#verdicts.abandon()
+        this.#forwards.end()
         this.#ready.reject(error ?? new SshError('SSH_ABORTED', 'closed during the handshake'))
       },
       keepalive: options.keepalive,
       signal: options.signal,
+    })
+    this.#forwards = new ServerForwards(this.#link, {
+      tcpipForward: options.tcpipForward,
+      streamlocalForward: options.streamlocalForward,
+      onError: (error) => this.#report(error),
     })
     this.#link.start()
   }
@@ -211,13 +232,11 @@ export class ServerConnection {
       case 'channel-open':
         this.#open(event)
         break
-      case 'global-request': {
-        const isNoMore = event.request === GLOBAL_REQUEST.NO_MORE_SESSIONS
-        if (isNoMore) this.#noMoreSessions = true
+      case 'global-request':
+        if (event.request === GLOBAL_REQUEST.NO_MORE_SESSIONS) this.#noMoreSessions = true
         // A reply nobody wanted would be taken for that of a later request.
-        if (event.wantReply) this.#link.machine.answerGlobalRequest(isNoMore)
+        this.#link.answerGlobal(event.wantReply, () => this.#globalRequest(event))
         break
-      }
       case 'banner':
       case 'extension':
         break
@@ -258,17 +277,23 @@ export class ServerConnection {
     }
   }
 
-  #open(event: Extract<Event, { readonly type: 'channel-open' }>): void {
+  #globalRequest({
+    request,
+    data,
+  }: {
+    readonly request: string
+    readonly data: Uint8Array
+  }): GlobalAnswer | Promise<GlobalAnswer> {
+    if (request === GLOBAL_REQUEST.NO_MORE_SESSIONS) return new Uint8Array(0)
+    return this.#forwards.request(request, data)
+  }
+
+  #open(event: ChannelOpen): void {
     const { channel, channelType } = event
-    switch (channelType) {
-      case CHANNEL_TYPE.SESSION:
-        return this.#openSession(channel)
-      case CHANNEL_TYPE.DIRECT_TCPIP:
-        void this.#openDirectTcpip(event)
-        return
-      default:
-        this.#link.rejectChannel(channel, OPEN_FAILURE.UNKNOWN_CHANNEL_TYPE, 'unknown channel type')
-    }
+    if (channelType === CHANNEL_TYPE.SESSION) return this.#openSession(channel)
+    const { directTcpip, directStreamlocal } = this.#options
+    if (openDirect(this.#link, { directTcpip, directStreamlocal }, event)) return
+    this.#link.rejectChannel(channel, OPEN_FAILURE.UNKNOWN_CHANNEL_TYPE, 'unknown channel type')
   }
 
   #openSession(id: number): void {
@@ -301,33 +326,6 @@ export class ServerConnection {
     return session
   }
 
-  /** Other channels go on while this one waits for its connection. */
-  async #openDirectTcpip(event: Extract<Event, { readonly type: 'channel-open' }>): Promise<void> {
-    const { channel: id } = event
-    const { directTcpip } = this.#options
-    if (directTcpip === undefined) {
-      const text = 'forwarding is not allowed'
-      this.#link.rejectChannel(id, OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED, text)
-      return
-    }
-    let target: Transport
-    try {
-      target = await directTcpip(directTcpipCodec.decode(event.typeSpecific))
-    } catch (error) {
-      const refusal = error instanceof ChannelOpenError ? error : undefined
-      const text = error instanceof Error ? error.message : 'connect failed'
-      this.#link.rejectChannel(id, refusal?.reason ?? OPEN_FAILURE.CONNECT_FAILED, text)
-      return
-    }
-    const options = { stderr: 'ignore', closeWhenEnded: true } as const
-    const channel = this.#link.acceptChannel(id, CHANNEL_TYPE.DIRECT_TCPIP, options)
-    if (channel === undefined) {
-      target.abort()
-      return
-    }
-    await splice(channel, target, channel.closed)
-  }
-
   #report(error: unknown): void {
     try {
       this.#options.onError?.(error)
@@ -337,6 +335,18 @@ export class ServerConnection {
   }
 }
 
+const HANDLERS = [
+  'session',
+  'exec',
+  'shell',
+  'directTcpip',
+  'directStreamlocal',
+  'tcpipForward',
+  'streamlocalForward',
+  'acceptEnv',
+  'onError',
+] as const
+
 function validate(options: ServerOptions): void {
   requireSigners(options?.hostKeys, 'hostKeys')
   if (typeof options.auth !== 'object' || options.auth === null) {
@@ -345,9 +355,7 @@ function validate(options: ServerOptions): void {
   for (const name of ['publickey', 'password', 'keyboardInteractive', 'none'] as const) {
     optionalFunction(options.auth[name], `auth.${name}`)
   }
-  for (const name of ['session', 'exec', 'shell', 'directTcpip', 'acceptEnv', 'onError'] as const) {
-    optionalFunction(options[name], name)
-  }
+  for (const name of HANDLERS) optionalFunction(options[name], name)
   for (const [name, handler] of Object.entries(options.subsystems ?? {})) {
     if (typeof handler !== 'function') throw new TypeError(`subsystems.${name} must be a function`)
   }

@@ -15,6 +15,13 @@ export function requireString(value: unknown, name: string): void {
   if (typeof value !== 'string') throw new TypeError(`${name} must be a string`)
 }
 
+/** Throws TypeError unless `value` is a TCP port; 0 is one. */
+export function requirePort(value: unknown): void {
+  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > 65535) {
+    throw new TypeError('port must be an integer from 0 to 65535')
+  }
+}
+
 /** Throws TypeError unless `value` is an integer from `min` to `max`, or undefined. */
 export function optionalInteger(value: unknown, name: string, min: number, max: number): void {
   if (value === undefined) return

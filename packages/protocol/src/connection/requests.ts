@@ -31,6 +31,10 @@ export const GLOBAL_REQUEST = {
   KEEPALIVE: 'keepalive@openssh.com',
   /** The client will open no further session; OpenSSH's PROTOCOL §2.2. */
   NO_MORE_SESSIONS: 'no-more-sessions@openssh.com',
+  TCPIP_FORWARD: 'tcpip-forward',
+  CANCEL_TCPIP_FORWARD: 'cancel-tcpip-forward',
+  STREAMLOCAL_FORWARD: 'streamlocal-forward@openssh.com',
+  CANCEL_STREAMLOCAL_FORWARD: 'cancel-streamlocal-forward@openssh.com',
 } as const
 
 /** `pty-req`, RFC 4254 §6.2. */

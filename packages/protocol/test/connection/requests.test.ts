@@ -42,6 +42,19 @@ const codecs: readonly [string, Struct<object>, fc.Arbitrary<object>][] = [
       originatorPort: uint32,
     }),
   ],
+  ['tcpip-forward', forwarding.tcpipForward, fc.record({ host: text, port: uint32 })],
+  ['the reply to tcpip-forward', forwarding.chosenPort, fc.record({ port: uint32 })],
+  [
+    'direct-streamlocal',
+    forwarding.directStreamlocal,
+    fc.record({ path: text, reserved: bytes, reservedNumber: uint32 }),
+  ],
+  ['streamlocal-forward', forwarding.streamlocalForward, fc.record({ path: text })],
+  [
+    'forwarded-streamlocal',
+    forwarding.forwardedStreamlocal,
+    fc.record({ path: text, reserved: bytes }),
+  ],
 ] as unknown as [string, Struct<object>, fc.Arbitrary<object>][]
 
 for (const [name, codec, values] of codecs) {
