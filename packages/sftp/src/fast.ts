@@ -84,17 +84,20 @@ export function decodeRead(packet: Uint8Array): Read {
   }
 }
 
-/** Reads a WRITE packet (without length field); the data is a view. Throws `SSH_PROTOCOL`. */
+/**
+ * Reads a WRITE packet (without length field); the data is a view. Throws `SSH_PROTOCOL`. Bytes after
+ * the data are ignored, here alone: rclone 1.60 sends its whole buffer after a short read, and as
+ * sftp-server puts up with it, there are more of the kind.
+ */
 export function decodeWrite(packet: Uint8Array): Write {
   const handleLength = lengthAt(packet, 5, 12)
   const at = 9 + handleLength
   const length = lengthAt(packet, at + 8, 0)
-  if (packet.length !== at + 12 + length) throw malformed(FXP.WRITE)
   return {
     id: getUint32(packet, 1),
     handle: packet.subarray(9, at),
     position: getPosition(packet, at),
-    data: packet.subarray(at + 12),
+    data: packet.subarray(at + 12, at + 12 + length),
   }
 }
 

@@ -1,5 +1,5 @@
 /** The server: one session over one transport. */
-import { SshError, type Transport } from '@sandbox-ssh/protocol'
+import { SshError, type SshErrorCode, type Transport } from '@sandbox-ssh/protocol'
 import { confinedFileSystem } from './confined-file-system.ts'
 import { type Extension, serverExtensions } from './extensions.ts'
 import { getUint32 } from './fast.ts'
@@ -75,8 +75,8 @@ export interface SftpSession {
 
 /**
  * A handler for the subsystem `sftp` of an SSH server. A file system given as a function is made for
- * each session. The exit status is 0, or 1 after a malformed packet or a broken stream, of which
- * `onError` hears.
+ * each session. The exit status is 0, or 1 after a broken stream, or after a malformed packet, of
+ * which `onError` hears.
  * @example
  * serve(transport, { …, subsystems: { sftp: sftpServer(memoryFileSystem()) } })
  */
@@ -92,11 +92,21 @@ export function sftpServer<Session extends SftpSession = SftpSession>(
       await serveSftp(session.transport, files, { ...known, ...options })
       return 0
     } catch (error) {
-      options.onError?.(error)
+      // A client that leaves without a word is no fault of anybody's.
+      if (!(error instanceof SshError && LEFT.has(error.code))) options.onError?.(error)
       return 1
     }
   }
 }
+
+/** How a stream breaks when its peer is gone. */
+const LEFT: ReadonlySet<SshErrorCode> = new Set<SshErrorCode>([
+  'SSH_ABORTED',
+  'SSH_CHANNEL_CLOSED',
+  'SSH_CONNECTION_LOST',
+  'SSH_DISCONNECTED',
+  'SSH_TRANSPORT',
+])
 
 class Session {
   readonly #reader: PacketReader

@@ -142,10 +142,19 @@ test('the fast decoders accept and refuse what their twins do', () => {
       const input = Uint8Array.of(number, 0, 0, 0, 1, 0, 0, 0, ...random)
       const ours = onlyProtocolErrors(() => quick(input))
       const theirs = onlyProtocolErrors(() => slow(input))
-      assert.equal(ours, theirs)
+      // Bytes after the data of a WRITE are the one thing the fast decoder lets pass.
+      const passed = theirs === undefined && ours !== undefined && 'position' in ours
+      if (passed && 'data' in ours) assert.equal(ours, wire.write.decode(withoutRest(input, ours)))
+      else assert.equal(ours, theirs)
     }),
     { numRuns: 5000 },
   )
+})
+
+test('rclone: bytes after the data of a WRITE are ignored', () => {
+  const sent = { id: 7, handle: Uint8Array.of(1), position: 9, data: Uint8Array.of(2, 3) }
+  const packet = Uint8Array.of(...wire.write.encode(sent), 4, 5, 6)
+  assert.equal(fast.decodeWrite(packet), sent)
 })
 
 test('a path with a NUL byte is malformed', () => {
@@ -210,6 +219,10 @@ test('bodies of extensions survive encoding and decoding', () => {
     ),
   )
 })
+
+function withoutRest(packet: Uint8Array, { handle, data }: wire.Write): Uint8Array {
+  return packet.subarray(0, 1 + 4 + 4 + handle.length + 8 + 4 + data.length)
+}
 
 /** The value, or undefined for SSH_PROTOCOL; anything else is a fault. */
 function onlyProtocolErrors<T>(decode: () => T): T | undefined {
