@@ -317,7 +317,8 @@ function tree(command: Command, indent = ''): string {
 
 const SSH_HELP = `
 A sandbox is the name of a microsandbox, unix:/path/agent.sock, or local:NAME, the embedded
-sandbox (local:NAME?net=host shares the network of this host).
+sandbox (local:NAME?net=host shares the network of this host). An embedded sandbox runs as long as
+somebody is connected to it; its home and /tmp remain.
 
 Examples:
   msb ssh devbox                                  a shell

@@ -2,6 +2,12 @@
 export { type AgentCallOptions, AgentClient, type AgentClientOptions } from './agent/client.ts'
 export { AgentError, type AgentErrorKind } from './agent/error.ts'
 export { signalName, signalNumber } from './agent/signals.ts'
+export {
+  type ChildCarrier,
+  type ChildCarrierOptions,
+  spawnCarrier,
+} from './carriers/stdio.ts'
+export { type DialOptions, dialUnix } from './carriers/unix.ts'
 export type { PeerAddresses } from './environment.ts'
 export { GuestConnection } from './guest-connection.ts'
 export { GuestUserError } from './guest-user.ts'

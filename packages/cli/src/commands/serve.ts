@@ -31,7 +31,8 @@ export async function serve(command: ServeCommand, context: CommandContext): Pro
       ...(command.inactivityMs === undefined
         ? {}
         : { inactivityTimeoutSecs: Math.ceil(command.inactivityMs / 1000) }),
-      onWarning: warn,
+      // Over stdio stderr is the terminal of whoever runs ssh, who cannot mend the file.
+      onWarning: command.listen === undefined ? (message) => output.debug(message) : warn,
       onError: (error) => output.debug(explain(error)),
       ...(context.logLevel === 'trace' ? { trace: (line: string) => output.trace(line) } : {}),
     })

@@ -25,7 +25,7 @@ export interface AuthorizeResult {
 /** The usable keys of a file, and what is wrong with its other lines. */
 export interface AuthorizedKeys {
   readonly keys: readonly PublicKey[]
-  /** One sentence per unusable line, with its number; such lines let nobody in. */
+  /** One sentence per unusable line, with file and number; such lines let nobody in. */
   readonly warnings: readonly string[]
 }
 
@@ -80,7 +80,9 @@ export function readAuthorizedKeys(home: Home): AuthorizedKeys {
 export function readAuthorizedKeysFile(path: string): AuthorizedKeys {
   requireSafeMode(dirname(path))
   const text = readText(path)
-  return text === undefined ? { keys: [], warnings: [] } : parseKeys(text)
+  if (text === undefined) return { keys: [], warnings: [] }
+  const { keys, warnings } = parseKeys(text)
+  return { keys, warnings: warnings.map((warning) => `${path} ${warning}`) }
 }
 
 /**
@@ -91,11 +93,11 @@ export function readAuthorizedKeysFile(path: string): AuthorizedKeys {
 export function requireAuthorizedKeys(home: Home): AuthorizedKeys {
   const read = readAuthorizedKeys(home)
   if (read.keys.length > 0) return read
-  const why = read.warnings[0] === undefined ? '' : ` (${read.warnings[0]})`
+  const [warning] = read.warnings
+  const what = warning === undefined ? `no authorized keys in ${home.authorizedKeysPath}` : warning
   throw new SandboxError(
     'AUTHORIZED_KEY_INVALID',
-    `no authorized keys in ${home.authorizedKeysPath}${why}; ` +
-      'add one with: msb ssh authorize --file ~/.ssh/id_ed25519.pub',
+    `${what}; add a key with: msb ssh authorize --file ~/.ssh/id_ed25519.pub`,
   )
 }
 

@@ -130,8 +130,8 @@ test('bad lines are skipped with a warning, and lines with options let nobody in
     ['good', 'y'],
   )
   assert.is(warnings.length, 2)
-  assert.match(warnings[0] ?? '', /^line 3: invalid public key/)
-  assert.match(warnings[1] ?? '', /^line 5: .*options/)
+  assert.match(warnings[0] ?? '', /authorized_keys line 3: invalid public key/)
+  assert.match(warnings[1] ?? '', /authorized_keys line 5: .*options/)
 })
 
 test('a missing file has no keys, which a server must be told before it listens', () => {
