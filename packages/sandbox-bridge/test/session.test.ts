@@ -214,16 +214,17 @@ for (const [name, guest] of [
 
   add('a terminal has its size, its new size, and Ctrl-C', async ({ client }) => {
     const process = await client.exec(
-      "tty; stty size; trap 'stty size' WINCH; trap : INT; echo go; cat; echo $?; exit 5",
+      // A loop, not a program that waits: bash runs its traps only between programs.
+      `tty; stty size; trap 'stty size' WINCH; trap 'exit 5' INT; echo go
+      while :; do sleep 0.05; done`,
       { pty: { term: 'vt220', columns: 101, rows: 37 } },
     )
     const first = await readUntil(process, 'go\r\n')
     assert.match(first, /^\/dev\/pts\/\d+\r\n37 101\r\n/)
     process.resize(90, 30)
-    await process.write(bytes('hello\n'))
-    await readUntil(process, 'hello\r\nhello\r\n')
+    await readUntil(process, '30 90\r\n')
     await process.write(Uint8Array.of(3))
-    assert.match(await readAll(process), /30 90\r\n130\r\n$/)
+    await readAll(process)
     assert.is((await process.exit).code, 5)
   })
 
