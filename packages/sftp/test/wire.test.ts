@@ -143,9 +143,10 @@ test('the fast decoders accept and refuse what their twins do', () => {
       const ours = onlyProtocolErrors(() => quick(input))
       const theirs = onlyProtocolErrors(() => slow(input))
       // Bytes after the data of a WRITE are the one thing the fast decoder lets pass.
-      const passed = theirs === undefined && ours !== undefined && 'position' in ours
-      if (passed && 'data' in ours) assert.equal(ours, wire.write.decode(withoutRest(input, ours)))
-      else assert.equal(ours, theirs)
+      if (number === wire.FXP.WRITE && ours !== undefined && theirs === undefined) {
+        const cut = withoutRest(input, ours as wire.Write)
+        assert.equal(ours, wire.write.decode(cut))
+      } else assert.equal(ours, theirs)
     }),
     { numRuns: 5000 },
   )
