@@ -1,6 +1,6 @@
 /** The embedded sandbox of an ordinary user: root inside, nobody special outside. */
 // Time limit: 180 s
-import { spawn, spawnSync } from 'node:child_process'
+import { type SpawnOptions, spawn, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -42,13 +42,13 @@ function installed(): { readonly program: string; readonly home: string } {
 function run(program: string, home: string, path: string, command: string): Promise<Finished> {
   const args = [program, 'ssh', 'local:box', '--tty', '--', command]
   const env = { ...msbEnv(home), PATH: path }
-  const options = {
+  const options: SpawnOptions = {
     env,
     uid: NOBODY,
     gid: NOBODY,
     cwd: '/',
     stdio: ['ignore', 'pipe', 'pipe'],
-  } as const
+  }
   return finished(spawn(process.execPath, args, options))
 }
 
