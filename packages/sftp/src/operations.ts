@@ -32,6 +32,8 @@ export interface Task {
   readonly claim: Claim
   /** Size of the reply, at most, where it is not small. */
   readonly replyBytes?: number
+  /** Replies to tasks with the same object here leave in the order of the requests. */
+  readonly replyOrder?: object
   /** Resolves to the reply's frame. */
   readonly run: () => Promise<Uint8Array>
 }
@@ -128,8 +130,11 @@ function read(context: Context, packet: Uint8Array): Task {
 
 function write(context: Context, packet: Uint8Array): Task {
   const { id, handle, position, data } = fast.decodeWrite(packet)
-  const { file, flags, path } = context.handles.file(handle)
+  const target = context.handles.file(handle)
+  const { file, flags, path } = target
   return {
+    // paramiko drops the reply to a later write while it waits for an earlier one, and then hangs.
+    replyOrder: target,
     claim: flags.append
       ? { kind: 'write', file: path, from: 0, to: Number.POSITIVE_INFINITY }
       : { kind: 'write', file: path, from: position, to: position + data.length },

@@ -116,6 +116,8 @@ class Session {
   readonly #context: Context
   readonly #extensions: ReadonlyMap<string, Extension>
   readonly #sequencer = new Sequencer()
+  /** The last reply under way, for tasks whose replies have an order. */
+  readonly #lastReplies = new WeakMap<object, Promise<void>>()
   #requests = 0
   #bytes = 0
   /** Called when a reply has left, if reading waits for room. */
@@ -199,13 +201,19 @@ class Session {
     const cost = packet.length + (task.replyBytes ?? 0)
     this.#requests++
     this.#bytes += cost
-    void this.#answer(id, name, task).then((reply) => {
+    const answer = this.#answer(id, name, task)
+    const { replyOrder } = task
+    const before = replyOrder && this.#lastReplies.get(replyOrder)
+    const replied = (async () => {
+      const reply = await answer
+      await before
       this.#writer.send(reply, () => {
         this.#requests--
         this.#bytes -= cost
         this.#wake?.()
       })
-    })
+    })()
+    if (replyOrder !== undefined) this.#lastReplies.set(replyOrder, replied)
   }
 
   /** Finds what a packet asks for, and whether it may. */

@@ -244,6 +244,42 @@ test('replies come as requests finish, and CLOSE waits for those on its handle',
   await client.end()
 })
 
+test('paramiko: replies to the writes of one handle keep their order', async () => {
+  const gates = new Map<number, () => void>()
+  const files = memoryFileSystem()
+  const slow = changed(files, {
+    open: async (...parameters) => {
+      const file = await files.open(...parameters)
+      return {
+        ...file,
+        async write(data, position) {
+          await new Promise<void>((resolve) => gates.set(position, resolve))
+          await file.write(data, position)
+        },
+      }
+    },
+  })
+  const client = new RawClient(slow)
+  await client.greet()
+  const handle = await client.open('a', { write: true, create: true })
+  const other = await client.open('b', { write: true, create: true })
+  const data = new Uint8Array(10)
+  await client.send(
+    wire.write.encode({ id: 2, handle, position: 0, data }),
+    wire.write.encode({ id: 3, handle, position: 10, data }),
+    wire.write.encode({ id: 4, handle: other, position: 20, data }),
+    wire.write.encode({ id: 5, handle, position: 30, data }),
+  )
+  await until(() => gates.size === 4)
+  gates.get(30)?.()
+  gates.get(10)?.()
+  gates.get(20)?.()
+  assert.is((await client.status()).id, 4)
+  gates.get(0)?.()
+  for (const id of [2, 3, 5]) assert.is((await client.status()).id, id)
+  await client.end()
+})
+
 test('pipelined requests about one path behave as if sent one by one', async () => {
   const client = new RawClient(memoryFileSystem())
   await client.greet()
