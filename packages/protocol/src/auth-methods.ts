@@ -109,7 +109,7 @@ class PublickeyRun implements AuthRun {
     this.#signers ??= await signersOf(this.#source)
     for (let signer = this.#signers[this.#next++]; signer; signer = this.#signers[this.#next++]) {
       const accepted = context.signatureAlgorithms
-      const algorithm = signer.algorithms.find((name) => accepted?.includes(name) ?? true)
+      const algorithm = signer.algorithms.find((name) => !accepted || accepts(accepted, name))
       if (algorithm !== undefined) {
         return { method: 'publickey', publicKey: signer.publicKey, algorithm }
       }
@@ -124,6 +124,12 @@ class PublickeyRun implements AuthRun {
   signer(key: PublicKey): Signer | undefined {
     return this.#signers?.find((signer) => signer.publicKey.equals(key))
   }
+}
+
+/** OpenSSH tells plain names only, and takes certificates whose signatures have those names. */
+function accepts(accepted: readonly string[], name: string): boolean {
+  const plain = name.replace(/-cert-v01@openssh\.com$/, '')
+  return [name, plain, `${plain}@openssh.com`].some((one) => accepted.includes(one))
 }
 
 async function signersOf(source: SignerSource): Promise<readonly Signer[]> {
