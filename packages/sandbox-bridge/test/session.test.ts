@@ -1,3 +1,4 @@
+// Time limit: 240 s
 /** Sessions end to end: SSH client, SSH server, agent protocol, guest, real programs. */
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -11,7 +12,7 @@ import { nativeSession } from '../src/native-session.ts'
 import { type MemorySandbox, memorySandbox } from './memory-sandbox.ts'
 import { within } from './within.ts'
 
-const LIMIT_MS = 20_000
+const LIMIT_MS = 40_000
 
 /** Each test gets a sandbox, a connection into it, and leaves nothing of either. */
 function sessions(name: string, guest: GuestAgentOptions) {
