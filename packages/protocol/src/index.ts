@@ -1,4 +1,13 @@
 /** The public list of the package. */
+export type { KeyConstraints } from './agent/added-key.ts'
+export { type AddOptions, type AgentClient, agentClient } from './agent/client.ts'
+export {
+  type BoundSession,
+  type ConfirmRequest,
+  Keyring,
+  type KeyringOptions,
+} from './agent/keyring.ts'
+export { type ServeAgentOptions, serveAgent } from './agent/server.ts'
 export * from './algorithms/modern.ts'
 export * from './algorithms/spec.ts'
 export {

@@ -1,0 +1,194 @@
+/** Keys held for others to sign with, under constraints and a lock. */
+
+import { equalBytes } from '../crypto/equal-bytes.ts'
+import { defaultCrypto } from '../crypto/native.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
+import { SshError } from '../errors.ts'
+import { PublicKey, type Signer } from '../keys/public-key.ts'
+import { nowMs, type Timer, unref } from '../pump.ts'
+import type { KeyConstraints } from './added-key.ts'
+
+/** What somebody is asked who must agree to a signature. */
+export interface ConfirmRequest {
+  readonly key: PublicKey
+  /** SSH connections that the asking connection was bound to (`session-bind@openssh.com`). */
+  readonly sessions: readonly BoundSession[]
+}
+
+/** A connection that an agent was bound to: the host key has signed the session id. */
+export interface BoundSession {
+  readonly hostKey: PublicKey
+  readonly sessionId: Uint8Array
+  /** True if the agent was forwarded there: who asks may be anybody on that host. */
+  readonly forwarding: boolean
+}
+
+/** What a keyring is made with. */
+export interface KeyringOptions {
+  /** Asked before a key with the constraint `confirm` signs. Without it none can be added. */
+  readonly confirm?: (request: ConfirmRequest) => boolean | Promise<boolean>
+  /** Default: `defaultCrypto()`. */
+  readonly crypto?: CryptoProvider
+}
+
+interface Entry {
+  readonly signer: Signer
+  readonly comment: string
+  readonly confirm: boolean
+  /** On the clock of `nowMs`. */
+  readonly endsMs: number
+  readonly timer: Timer | undefined
+}
+
+/** Keys at most; each costs memory. */
+const KEYS_MAX = 256
+/** Timers of every runtime take 31 bits. */
+const TIMER_MS_MAX = 2 ** 31 - 1
+/** Against guessing: each wrong passphrase makes the next attempt wait longer, up to the last. */
+const GUESS_MS = 100
+const GUESS_MS_MAX = 10_000
+
+/** What an agent holds. One may be served over many transports; see `serveAgent`. */
+export class Keyring {
+  readonly crypto: CryptoProvider
+  readonly #confirm: KeyringOptions['confirm']
+  /** By the text of the public key. */
+  readonly #entries = new Map<string, Entry>()
+  #lock: { readonly salt: Uint8Array; readonly digest: Uint8Array } | undefined
+  #wrongGuesses = 0
+  #guess: Promise<void> = Promise.resolve()
+
+  constructor(options: KeyringOptions = {}) {
+    this.crypto = options.crypto ?? defaultCrypto()
+    this.#confirm = options.confirm
+  }
+
+  /**
+   * Holds a key from now on; one that is there already gets the new constraints. Throws SshError
+   * `SSH_REQUEST_REFUSED` while locked or if the constraint cannot be kept, `SSH_LIMIT` past 256.
+   */
+  add(signer: Signer, constraints: KeyConstraints = {}, comment?: string): void {
+    const { lifetimeSeconds, confirm = false } = constraints
+    this.#needUnlocked()
+    if (confirm && this.#confirm === undefined) {
+      throw new SshError('SSH_REQUEST_REFUSED', 'there is nobody to confirm the use of a key')
+    }
+    const id = idOf(signer.publicKey)
+    if (!this.#entries.has(id) && this.#entries.size >= KEYS_MAX) {
+      throw new SshError('SSH_LIMIT', `${KEYS_MAX} keys are held already`)
+    }
+    this.#forget(id)
+    const ms = lifetimeSeconds === undefined ? Number.POSITIVE_INFINITY : lifetimeSeconds * 1000
+    // A longer one is noticed when the key is next asked for.
+    const timer = ms <= TIMER_MS_MAX ? setTimeout(() => this.#forget(id), ms) : undefined
+    if (timer !== undefined) unref(timer)
+    const entry = { signer, confirm, endsMs: nowMs() + ms, timer }
+    this.#entries.set(id, { ...entry, comment: comment ?? signer.publicKey.comment })
+  }
+
+  /** False if there was no such key. Throws SshError `SSH_REQUEST_REFUSED` while locked. */
+  remove(key: PublicKey): boolean {
+    this.#needUnlocked()
+    return this.#forget(idOf(key))
+  }
+
+  /** Forgets every key. Throws SshError `SSH_REQUEST_REFUSED` while locked. */
+  removeAll(): void {
+    this.#needUnlocked()
+    for (const id of [...this.#entries.keys()]) this.#forget(id)
+  }
+
+  /** The keys with their comments; none while locked. */
+  get keys(): readonly PublicKey[] {
+    if (this.#lock !== undefined) return []
+    this.#forgetEnded()
+    return [...this.#entries.values()].map(({ signer, comment }) =>
+      PublicKey.fromBlob(signer.publicKey.blob, comment),
+    )
+  }
+
+  /** Algorithms that a held key signs with; undefined if there is no such key, or while locked. */
+  algorithmsOf(key: PublicKey): readonly string[] | undefined {
+    return this.#entry(key)?.signer.algorithms
+  }
+
+  /**
+   * A signature blob. Rejects with SshError `SSH_SIGN` if there is no such key, while locked, or if
+   * it is not confirmed.
+   */
+  async sign(
+    key: PublicKey,
+    data: Uint8Array,
+    algorithm: string,
+    sessions: readonly BoundSession[] = [],
+  ): Promise<Uint8Array> {
+    const entry = this.#entry(key)
+    if (entry === undefined) throw new SshError('SSH_SIGN', 'no such key is held')
+    if (entry.confirm) {
+      const agreed = (await this.#confirm?.({ key: entry.signer.publicKey, sessions })) === true
+      // Meanwhile the key may have ended, or the ring been locked.
+      if (!agreed || this.#entry(key) !== entry) {
+        throw new SshError('SSH_SIGN', 'the use of the key was not confirmed')
+      }
+    }
+    return entry.signer.sign(data, algorithm)
+  }
+
+  get locked(): boolean {
+    return this.#lock !== undefined
+  }
+
+  /** Shows and uses no key until `unlock`. Throws SshError `SSH_REQUEST_REFUSED` while locked. */
+  lock(passphrase: Uint8Array): void {
+    this.#needUnlocked()
+    const salt = this.crypto.random(32)
+    this.#lock = { salt, digest: this.crypto.hash('sha256', salt, passphrase) }
+  }
+
+  /**
+   * Resolves with false if it is not locked or the passphrase is wrong. One guess at a time, and
+   * wrong ones are answered ever more slowly.
+   */
+  unlock(passphrase: Uint8Array): Promise<boolean> {
+    const outcome = this.#guess.then(async () => {
+      if (this.#lock === undefined) return false
+      const { salt, digest } = this.#lock
+      if (equalBytes(this.crypto.hash('sha256', salt, passphrase), digest)) {
+        this.#lock = undefined
+        this.#wrongGuesses = 0
+        return true
+      }
+      const ms = Math.min(GUESS_MS * 2 ** this.#wrongGuesses++, GUESS_MS_MAX)
+      await new Promise((resolve) => setTimeout(resolve, ms))
+      return false
+    })
+    this.#guess = outcome.then(() => {})
+    return outcome
+  }
+
+  #entry(key: PublicKey): Entry | undefined {
+    if (this.#lock !== undefined) return undefined
+    this.#forgetEnded()
+    return this.#entries.get(idOf(key))
+  }
+
+  #forgetEnded(): void {
+    const now = nowMs()
+    for (const [id, { endsMs }] of this.#entries) if (endsMs <= now) this.#forget(id)
+  }
+
+  #forget(id: string): boolean {
+    clearTimeout(this.#entries.get(id)?.timer)
+    return this.#entries.delete(id)
+  }
+
+  #needUnlocked(): void {
+    if (this.#lock !== undefined) {
+      throw new SshError('SSH_REQUEST_REFUSED', 'the keyring is locked')
+    }
+  }
+}
+
+function idOf(key: PublicKey): string {
+  return key.fingerprint()
+}
