@@ -71,6 +71,16 @@ export interface FsResults {
 export const READ_BYTES_MAX: number = 256 * 1024
 /** The longest `fsWrite`, which is one frame with its overhead. */
 export const WRITE_BYTES_MAX: number = 256 * 1024
+/** Tables of the kernel, in which every character is a byte. */
+const TEXT_CHARS_MAX = 4 * 1024 * 1024
+const READ_ONLY = {
+  read: true,
+  write: false,
+  append: false,
+  create: false,
+  truncate: false,
+  create_new: false,
+} as const
 /** Reads under way at once: the agent gives each a buffer of 3 MiB. */
 const READS_MAX = 16
 /** Frames joined into one write to the carrier, at most. */
@@ -122,6 +132,9 @@ export class AgentClient {
       send: (id, type, payload) => this.#send(id, type, payload),
       sendData: (id, type, chunk) => this.#sendData(id, type, chunk),
       ping: (extension) => this.ping(extension),
+      exec: (options) => this.exec(options),
+      stat: (path) => this.fs('Stat', { path, follow_symlink: true }),
+      readText: (path) => this.#readText(path),
       release: (id) => {
         this.#sessions.delete(id)
       },
@@ -456,6 +469,22 @@ export class AgentClient {
     const stop = () => clearTimeout(timer)
     void this.closed.then(stop)
     this.#transport.close().catch(() => this.#transport.abort(reason))
+  }
+
+  async #readText(path: string): Promise<string> {
+    let text = ''
+    const handle = await this.fs('OpenFile', { path, options: READ_ONLY })
+    try {
+      const decoder = new TextDecoder()
+      while (text.length < TEXT_CHARS_MAX) {
+        const chunk = await this.fsRead(handle, text.length, READ_BYTES_MAX)
+        if (chunk.length === 0) break
+        text += decoder.decode(chunk)
+      }
+    } finally {
+      await this.fs('CloseHandle', { handle })
+    }
+    return text
   }
 
   async #takeReadSlot(signal: AbortSignal | undefined): Promise<void> {

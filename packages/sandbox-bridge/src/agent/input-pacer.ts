@@ -2,21 +2,22 @@
  * How fast input may go to the guest.
  *
  * microsandbox's agent is one loop, and writing a child's stdin blocks it: a pipe takes 64 KiB, a
- * terminal about 20, and while the child does not read nothing else in the sandbox happens. There
- * is no acknowledgement, but frames are handled in order, so the pong to a ping sent behind a
- * chunk says that the chunk was written. Hence: one small chunk at a time, the next after its pong,
- * larger while pongs are prompt. A guest with `input-ack` tells of each session by itself and
- * never blocks; there a window keeps the pipe full.
+ * terminal about 20, a connection some megabytes, and while the receiver does not read nothing
+ * else in the sandbox happens; on a terminal it may stay so for ever. Hence two rules towards such
+ * an agent. One chunk at a time, the next after the pong to a ping sent behind it, larger while
+ * pongs are prompt. And never more than certainly fits, whether the receiver reads or not: what it
+ * has read is found out from the guest's kernel once an allowance is used up.
+ *
+ * A guest with `input-ack` tells of each session by itself and never blocks; there a window keeps
+ * the pipe full.
  */
-
+import type { InputRoom } from './input-room.ts'
 import type { Link } from './link.ts'
 import type { DataType } from './messages.ts'
 
 /** Smallest and largest chunk towards an agent that may block. */
 const CHUNK_BYTES_MIN = 4 * 1024
 const CHUNK_BYTES_MAX = 32 * 1024
-/** Chunk for a terminal: a quarter of what its line discipline holds. */
-const TTY_CHUNK_BYTES = 1024
 /** A pong within this time means that nobody was kept waiting. */
 const PROMPT_MS = 40
 /** Unacknowledged input of one session towards a guest that never blocks. */
@@ -27,20 +28,20 @@ export class InputPacer {
   readonly #link: Link
   readonly #id: number
   readonly #type: DataType
-  readonly #chunkMax: number
-  #chunkBytes: number
+  readonly #room: InputRoom
+  #chunkBytes = CHUNK_BYTES_MIN
   #unacknowledged = 0
   #closed = false
   #wake: (() => void) | undefined
   /** Writes take turns, so that two of them never interleave. */
   #last: Promise<void> = Promise.resolve()
 
-  constructor(link: Link, id: number, type: DataType, tty: boolean) {
+  /** `room` is what a blocking agent may be sent; it is not asked for any other. */
+  constructor(link: Link, id: number, type: DataType, room: InputRoom) {
     this.#link = link
     this.#id = id
     this.#type = type
-    this.#chunkMax = tty ? TTY_CHUNK_BYTES : CHUNK_BYTES_MAX
-    this.#chunkBytes = tty ? TTY_CHUNK_BYTES : CHUNK_BYTES_MIN
+    this.#room = room
   }
 
   /**
@@ -50,9 +51,7 @@ export class InputPacer {
   write(chunk: Uint8Array): Promise<void> {
     return this.#inTurn(async () => {
       for (let at = 0; at < chunk.length && !this.#closed; ) {
-        const piece = chunk.subarray(at, at + this.#pieceBytes())
-        at += piece.length
-        await this.#sendPiece(piece)
+        at += await this.#sendPiece(chunk.subarray(at))
       }
     })
   }
@@ -67,6 +66,7 @@ export class InputPacer {
   /** The session ended; whoever waits goes on. */
   close(): void {
     this.#closed = true
+    this.#room.close()
     this.#wake?.()
   }
 
@@ -76,33 +76,36 @@ export class InputPacer {
     return turn
   }
 
-  #pieceBytes(): number {
-    return this.#link.has('input-ack') ? CHUNK_BYTES_MAX : this.#chunkBytes
-  }
-
-  async #sendPiece(piece: Uint8Array): Promise<void> {
-    await this.#link.sendData(this.#id, this.#type, piece)
-    if (this.#closed) return
+  /** Sends what may go of `bytes`; returns how much that was. */
+  async #sendPiece(bytes: Uint8Array): Promise<number> {
     if (this.#link.has('input-ack')) {
+      const piece = bytes.subarray(0, CHUNK_BYTES_MAX)
+      await this.#link.sendData(this.#id, this.#type, piece)
       this.#unacknowledged += piece.length
       this.#acknowledge(piece.length)
       while (this.#unacknowledged >= WINDOW_BYTES && !this.#closed) await this.#woken()
-    } else if (this.#link.generation >= 6) {
-      const sentMs = Date.now()
-      let answered = false
-      this.#link.ping().then(
-        () => {
-          answered = true
-          this.#wake?.()
-        },
-        () => this.#wake?.(),
-      )
-      await this.#woken()
-      const prompt = answered && Date.now() - sentMs <= PROMPT_MS
-      this.#chunkBytes = prompt
-        ? Math.min(this.#chunkBytes * 2, this.#chunkMax)
-        : Math.min(CHUNK_BYTES_MIN, this.#chunkMax)
+      return piece.length
     }
+    const count = await this.#room.take(Math.min(bytes.length, this.#chunkBytes))
+    if (this.#closed) return 0
+    await this.#link.sendData(this.#id, this.#type, bytes.subarray(0, count))
+    if (this.#link.generation >= 6 && !this.#closed) await this.#untilWritten()
+    return count
+  }
+
+  async #untilWritten(): Promise<void> {
+    const sentMs = Date.now()
+    let answered = false
+    this.#link.ping().then(
+      () => {
+        answered = true
+        this.#wake?.()
+      },
+      () => this.#wake?.(),
+    )
+    await this.#woken()
+    const isPrompt = answered && Date.now() - sentMs <= PROMPT_MS
+    this.#chunkBytes = isPrompt ? Math.min(this.#chunkBytes * 2, CHUNK_BYTES_MAX) : CHUNK_BYTES_MIN
   }
 
   #acknowledge(count: number): void {

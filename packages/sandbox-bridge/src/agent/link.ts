@@ -1,5 +1,14 @@
 /** What a session and its client know of each other. */
-import type { DataType, Feature, Message, MessageType, Payloads, Ping } from './messages.ts'
+import type {
+  DataType,
+  Feature,
+  FsEntry,
+  Message,
+  MessageType,
+  Payloads,
+  Ping,
+} from './messages.ts'
+import type { AgentProcess, ExecOptions } from './process.ts'
 
 /** The client, as a session sees it. */
 export interface Link {
@@ -12,6 +21,12 @@ export interface Link {
   sendData(id: number, type: DataType, chunk: Uint8Array): Promise<void>
   /** Resolves with the pong. */
   ping(extension?: Ping): Promise<void>
+  /** Starts a program of our own, beside those of users. */
+  exec(options: ExecOptions): Promise<AgentProcess>
+  /** A small text file of the guest. @throws AgentError */
+  readonly readText: (path: string) => Promise<string>
+  /** Attributes of a file, links followed. @throws AgentError */
+  stat(path: string): Promise<FsEntry>
   /** Forgets the id; frames that still come for it are dropped. */
   release(id: number): void
 }

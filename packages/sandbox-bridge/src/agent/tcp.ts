@@ -3,6 +3,7 @@ import type { Transport } from '@sandbox-ssh/protocol'
 import { AgentError, parseErrno } from './error.ts'
 import { Inbox } from './inbox.ts'
 import { InputPacer } from './input-pacer.ts'
+import { tcpRoom } from './input-room.ts'
 import type { Link, Session } from './link.ts'
 import type { Message } from './messages.ts'
 
@@ -31,11 +32,11 @@ export class AgentTcp implements Transport, Session {
   #failure: Error | undefined
   #owedCredit = 0
 
-  private constructor(link: Link, id: number) {
+  private constructor(link: Link, id: number, port: number) {
     this.#link = link
     this.#id = id
     this.#inbox = new Inbox((count) => this.#taken(count))
-    this.#output = new InputPacer(link, id, 'core.tcp.data', false)
+    this.#output = new InputPacer(link, id, 'core.tcp.data', tcpRoom(link, port))
   }
 
   /** For `AgentClient`: sends the request. `opened` registers the session before anything comes. */
@@ -46,7 +47,7 @@ export class AgentTcp implements Transport, Session {
     port: number,
     opened: (session: AgentTcp) => void,
   ): Promise<AgentTcp> {
-    const tcp = new AgentTcp(link, id)
+    const tcp = new AgentTcp(link, id, port)
     opened(tcp)
     return new Promise((resolve, reject) => {
       tcp.#connected = { resolve, reject }
