@@ -113,9 +113,12 @@ function close(context: Context, packet: Uint8Array): Task {
 
 function read(context: Context, packet: Uint8Array): Task {
   const { id, handle, position, length: asked } = fast.decodeRead(packet)
-  const { file, path } = context.handles.file(handle)
+  const target = context.handles.file(handle)
+  const { file, path } = target
   const length = Math.min(asked, DATA_BYTES_MAX)
   return {
+    // PuTTY's pscp takes a later block before an earlier one for a lost connection.
+    replyOrder: target,
     claim: { kind: 'read', file: path, from: position, to: position + length },
     replyBytes: length,
     async run() {

@@ -3,7 +3,7 @@ import { memoryPair, type SshError } from '@sandbox-ssh/protocol'
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { SftpFile, SftpFileSystem } from '../src/file-system.ts'
+import type { SftpFileSystem } from '../src/file-system.ts'
 import { memoryFileSystem } from '../src/memory-file-system.ts'
 import { requestNames, sftpServer } from '../src/server.ts'
 import { errnoError, STATUS } from '../src/status.ts'
@@ -199,84 +199,78 @@ test('handles are bounded, unknown ones refused, closed ones gone for good', asy
   await client.end()
 })
 
-test('replies come as requests finish, and CLOSE waits for those on its handle', async () => {
+/** `files` whose reads and writes wait for their gate, which has the position's name. */
+function gated(files: SftpFileSystem): {
+  readonly files: SftpFileSystem
+  readonly gates: Map<number, () => void>
+} {
   const gates = new Map<number, () => void>()
-  const files = memoryFileSystem()
-  const slow = changed(files, {
-    open: async (...parameters) => {
-      const file = await files.open(...parameters)
-      const gated: SftpFile = {
-        ...file,
-        async read(into, position) {
-          await new Promise<void>((resolve) => gates.set(position, resolve))
-          return file.read(into, position)
-        },
-      }
-      return gated
-    },
-  })
-  const client = new RawClient(slow)
-  await client.greet()
-  const handle = await client.open('a', { read: true, write: true, create: true })
-  await client.send(
-    wire.write.encode({ id: 2, handle, position: 0, data: new Uint8Array(20) }),
-    wire.read.encode({ id: 3, handle, position: 0, length: 10 }),
-    wire.read.encode({ id: 4, handle, position: 10, length: 10 }),
-    wire.close.encode({ id: 5, handle }),
-    wire.realpath.encode({ id: 6, path: '.' }),
-    wire.fstat.encode({ id: 7, handle }),
-  )
-  const ids: number[] = []
-  const take = async (): Promise<void> => {
-    const packet = await client.next()
-    ids.push(new DataView(packet.buffer, packet.byteOffset).getUint32(1))
-  }
-  await take()
-  assert.equal(ids, [2])
-  await until(() => gates.size === 2)
-  gates.get(10)?.()
-  await take()
-  assert.equal(ids, [2, 4])
-  gates.get(0)?.()
-  for (let i = 0; i < 4; i++) await take()
-  assert.equal(ids.slice(2, 4), [3, 5])
-  assert.equal(ids.slice(4).sort(), [6, 7])
-  await client.end()
-})
-
-test('paramiko: replies to the writes of one handle keep their order', async () => {
-  const gates = new Map<number, () => void>()
-  const files = memoryFileSystem()
+  const gate = (position: number): Promise<void> =>
+    new Promise((resolve) => gates.set(position, resolve))
   const slow = changed(files, {
     open: async (...parameters) => {
       const file = await files.open(...parameters)
       return {
         ...file,
+        async read(into, position) {
+          await gate(position)
+          return file.read(into, position)
+        },
         async write(data, position) {
-          await new Promise<void>((resolve) => gates.set(position, resolve))
+          await gate(position)
           await file.write(data, position)
         },
       }
     },
   })
-  const client = new RawClient(slow)
+  return { files: slow, gates }
+}
+
+test('replies come as requests finish, and CLOSE waits for those on its handle', async () => {
+  const { files, gates } = gated(memoryFileSystem())
+  const client = new RawClient(files)
   await client.greet()
-  const handle = await client.open('a', { write: true, create: true })
+  const handle = await client.open('a', { read: true, write: true, create: true })
+  const other = await client.open('b', { read: true, create: true })
+  await client.send(
+    wire.read.encode({ id: 3, handle, position: 0, length: 10 }),
+    wire.read.encode({ id: 4, handle: other, position: 10, length: 10 }),
+    wire.close.encode({ id: 5, handle }),
+    wire.fstat.encode({ id: 6, handle: other }),
+    wire.fstat.encode({ id: 7, handle }),
+  )
+  await until(() => gates.size === 2)
+  gates.get(10)?.()
+  assert.is((await client.status()).id, 4)
+  assert.is((await client.next())[4], 6)
+  gates.get(0)?.()
+  assert.is((await client.status()).id, 3)
+  assert.is((await client.status()).id, 5)
+  const refused = await client.status()
+  assert.equal([refused.id, refused.status], [7, STATUS.FAILURE])
+  await client.end()
+})
+
+test('paramiko, pscp: replies about the data of one handle keep their order', async () => {
+  const { files, gates } = gated(memoryFileSystem())
+  const client = new RawClient(files)
+  await client.greet()
+  const handle = await client.open('a', { read: true, write: true, create: true })
   const other = await client.open('b', { write: true, create: true })
   const data = new Uint8Array(10)
   await client.send(
     wire.write.encode({ id: 2, handle, position: 0, data }),
     wire.write.encode({ id: 3, handle, position: 10, data }),
     wire.write.encode({ id: 4, handle: other, position: 20, data }),
-    wire.write.encode({ id: 5, handle, position: 30, data }),
+    wire.read.encode({ id: 5, handle, position: 30, length: 10 }),
+    wire.read.encode({ id: 6, handle, position: 40, length: 10 }),
   )
-  await until(() => gates.size === 4)
-  gates.get(30)?.()
-  gates.get(10)?.()
-  gates.get(20)?.()
+  // All are under way at once, whatever the order of the replies.
+  await until(() => gates.size === 5)
+  for (const position of [40, 30, 10, 20]) gates.get(position)?.()
   assert.is((await client.status()).id, 4)
   gates.get(0)?.()
-  for (const id of [2, 3, 5]) assert.is((await client.status()).id, id)
+  for (const id of [2, 3, 5, 6]) assert.is((await client.status()).id, id)
   await client.end()
 })
 
