@@ -2,8 +2,10 @@
 import { hmac } from '@noble/hashes/hmac.js'
 import { sha1 } from '@noble/hashes/legacy.js'
 import { equalBytes } from '../crypto/equal-bytes.ts'
+import { defaultCrypto } from '../crypto/native.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
 import { SshError } from '../errors.ts'
-import { decodeBase64 } from './base64.ts'
+import { decodeBase64, encodeBase64 } from './base64.ts'
 import { checkCertificate, decodeCertificate, isCertificate, plainKey } from './certificate.ts'
 import { matchPatternList } from './pattern.ts'
 import { PublicKey } from './public-key.ts'
@@ -187,6 +189,28 @@ export function pinned(...keys: readonly PublicKey[]): HostKeyVerifier {
     throw mismatch('the server', key, expected)
   }
   return Object.assign(verify, { keyTypes: [...new Set(expected.map(({ type }) => type))] })
+}
+
+/**
+ * A line for known_hosts. Hashed by default, so that a stolen file does not tell where its owner
+ * connects to. Throws TypeError for what cannot be a host name.
+ */
+export function knownHostLine(
+  key: PublicKey,
+  host: string,
+  port = 22,
+  options: { readonly hashed?: boolean; readonly crypto?: CryptoProvider } = {},
+): string {
+  const name = hostName(host, port)
+  // A name is one field of one line; anything else could smuggle in a line of its own.
+  if (!/^[\x21-\x7e]+$/.test(name) || /[,*?!|#@]/.test(name)) {
+    throw new TypeError('host: not a host name or address')
+  }
+  const keyText = `${key.type} ${encodeBase64(key.blob)}`
+  if (options.hashed === false) return `${name} ${keyText}`
+  const salt = (options.crypto ?? defaultCrypto()).random(20)
+  const hash = hmac(sha1, salt, new TextEncoder().encode(name))
+  return `|1|${encodeBase64(salt)}|${encodeBase64(hash)} ${keyText}`
 }
 
 /** How known_hosts names a host: bare on port 22, `[host]:port` elsewhere, in lower case. */

@@ -1,7 +1,13 @@
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { HostKeyError, knownHosts, parseKnownHosts, pinned } from '../../src/keys/known-hosts.ts'
+import {
+  HostKeyError,
+  knownHostLine,
+  knownHosts,
+  parseKnownHosts,
+  pinned,
+} from '../../src/keys/known-hosts.ts'
 import { matchesPattern, matchPatternList } from '../../src/keys/pattern.ts'
 import { generateKey } from '../../src/keys/private-key.ts'
 import type { PublicKey } from '../../src/keys/public-key.ts'
@@ -98,6 +104,26 @@ test('an unreadable @revoked line refuses everything, other bad lines nothing', 
 
 test('a certificate authority is no host key', () => {
   assert.is(refusal(() => accepts(`@cert-authority * ${key}`, 'box')).reason, 'unknown')
+})
+
+test('a line that is written is found again, hashed or not, and only for its host', () => {
+  for (const hashed of [true, false]) {
+    for (const [host, port] of [
+      ['Box.example', 22],
+      ['10.0.0.1', 2222],
+      ['::1', 22],
+    ] as const) {
+      const line = knownHostLine(key, host, port, { hashed })
+      assert.is(line.includes('box.example'), !hashed && host === 'Box.example')
+      assert.ok(accepts(line, host, port))
+      assert.is(refusal(() => accepts(line, host, port + 1)).reason, 'unknown')
+      assert.is(refusal(() => accepts(line, 'other', port)).reason, 'unknown')
+    }
+  }
+  assert.not.equal(knownHostLine(key, 'box'), knownHostLine(key, 'box'))
+  for (const host of ['', 'a b', 'a\nb', 'a,b', '*', '|1|x', '@revoked', '#']) {
+    assert.throws(() => knownHostLine(key, host), /host/)
+  }
 })
 
 test('pinning takes exactly the keys given', () => {

@@ -8,7 +8,7 @@ import * as assert from 'uvu/assert'
 import { modern } from '../../src/algorithms/modern.ts'
 import { defaultCrypto } from '../../src/crypto/native.ts'
 import { checkCertificate, issueCertificate } from '../../src/keys/certificate.ts'
-import { HostKeyError, knownHosts } from '../../src/keys/known-hosts.ts'
+import { HostKeyError, knownHostLine, knownHosts } from '../../src/keys/known-hosts.ts'
 import { generateKey, type KeyKind, parsePrivateKey } from '../../src/keys/private-key.ts'
 import { PublicKey } from '../../src/keys/public-key.ts'
 import { signMessage, verifyMessage } from '../../src/keys/ssh-signature.ts'
@@ -97,6 +97,8 @@ testWith(['ssh-keygen'], 'names hashed by ssh-keygen -H are found, and only they
   const text = read(path)
   assert.not.match(text, /example/)
   assert.ok(knownHosts(text, 'box.example')(key))
+  writeFileSync(path, `${knownHostLine(key, 'box.example', 2222)}\n`)
+  assert.match(keygen('-F', '[box.example]:2222', '-f', path), /found: line 1/)
   assert.ok(knownHosts(text, 'Box.Example')(key))
   assert.ok(knownHosts(text, '10.0.0.1')(key))
   assert.ok(knownHosts(text, 'box.example', 2222)(other))
