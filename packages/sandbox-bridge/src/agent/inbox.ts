@@ -41,7 +41,9 @@ export class Inbox {
 
   /** Next chunk, or undefined at the end. One read at a time. */
   read(): Promise<Uint8Array | undefined> {
-    if (this.#waiting !== undefined) throw new TypeError('read while another read is pending')
+    if (this.#waiting !== undefined) {
+      return Promise.reject(new TypeError('read while another read is pending'))
+    }
     const chunk = this.#chunks.shift()
     if (chunk !== undefined) {
       this.#buffered -= chunk.length
