@@ -1,6 +1,13 @@
 /** The command line: every form, flag, conflict and default, and nothing of what they do. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { parseDuration } from './duration.ts'
+import {
+  type Destination,
+  type ForwardSpec,
+  parseDestination,
+  parseDynamicForward,
+  parseLocalForward,
+} from './forward-spec.ts'
 import type { LogLevel } from './output.ts'
 
 /** `msb ssh [connect] …`. */
@@ -17,6 +24,12 @@ export interface ConnectCommand {
   readonly cwd: string | undefined
   readonly detachKeys: string | undefined
   readonly inactivityMs: number | undefined
+  /** Ports here that lead into the sandbox, `-L` and `-D`. */
+  readonly forwards: readonly ForwardSpec[]
+  /** `-N`: no shell and no command, only forwards. */
+  readonly forwardOnly: boolean
+  /** `-W`: stdin and stdout are joined to this destination, instead of a session. */
+  readonly stdioTo: Destination | undefined
 }
 
 /** `msb ssh serve …`. */
@@ -163,10 +176,12 @@ class ArgumentParser {
         ),
       )
       .option('--detach-keys <keys>', 'keys that leave a terminal session (default: ctrl-])')
+    addForwards(command)
     addInactivity(command)
     command.addHelpText('after', CONNECT_HELP).action((sandbox: string | undefined) => {
       const options = command.opts()
       const [name, words] = this.#nameAndWords(command, sandbox, options['name'])
+      checkForwardOnly(command, words)
       this.#result = {
         type: 'connect',
         sandbox: name,
@@ -178,6 +193,9 @@ class ArgumentParser {
         cwd: options['cwd'],
         detachKeys: options['detachKeys'],
         inactivityMs: inactivityOf(options),
+        forwards: options['forward'] ?? [],
+        forwardOnly: options['forwardOnly'] === true,
+        stdioTo: options['stdioForward'],
       }
     })
   }
@@ -271,19 +289,62 @@ class ArgumentParser {
   }
 }
 
+/** `-L` and `-D` may be repeated and mixed; their order is kept. */
+function addForwards(command: Command): void {
+  const forwards: ForwardSpec[] = []
+  const collect = (parse: (text: string) => ForwardSpec) => (text: string) => {
+    forwards.push(checked(parse)(text))
+    command.setOptionValue('forward', forwards)
+    return undefined
+  }
+  command
+    .option(
+      '-L, --local-forward <[bind:]port:host:hostport>',
+      'a port here leads to host:hostport as the sandbox sees it (repeatable)',
+      collect(parseLocalForward),
+    )
+    .option(
+      '-D, --dynamic-forward <[bind:]port>',
+      'a SOCKS proxy here that connects from the sandbox (repeatable)',
+      collect(parseDynamicForward),
+    )
+    .option('-N, --forward-only', 'no shell and no command, only -L and -D')
+    .addOption(
+      new Option(
+        '-W, --stdio-forward <host:port>',
+        'join stdin and stdout to host:port as the sandbox sees it',
+      )
+        .argParser(checked(parseDestination))
+        .conflicts('forwardOnly'),
+    )
+}
+
+function checkForwardOnly(command: Command, words: readonly string[]): void {
+  const { forwardOnly, stdioForward, tty } = command.opts()
+  const flag = stdioForward !== undefined ? '-W' : forwardOnly ? '-N' : undefined
+  if (flag === undefined) return
+  if (words.length > 0) command.error(`error: option '${flag}' takes no command`)
+  if (tty === true) command.error(`error: option '${flag}' takes no terminal`)
+}
+
+/** A parser whose RangeError is a usage error. */
+function checked<T>(parse: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text)
+    } catch (error) {
+      throw new InvalidArgumentError(`${error instanceof Error ? error.message : error}.`)
+    }
+  }
+}
+
 function addInactivity(command: Command): void {
   command
     .addOption(
       new Option(
         '--inactivity-timeout <duration>',
         'end a session without traffic after this, such as 90s or 10m; 0 for never',
-      ).argParser((text) => {
-        try {
-          return parseDuration(text)
-        } catch (error) {
-          throw new InvalidArgumentError(`${error instanceof Error ? error.message : error}.`)
-        }
-      }),
+      ).argParser(checked(parseDuration)),
     )
     .option('--no-inactivity-timeout', 'never end a session for want of traffic')
   // To commander both are one option, of which the last would count.
@@ -343,6 +404,11 @@ Examples:
   msb ssh --name serve -- true                    a sandbox called "serve"
   msb ssh devbox --tty -- top
   msb ssh devbox --user dev --env CI=1 --cwd /app -- make
+  msb ssh devbox -L 8080:127.0.0.1:80             a shell, and a web server of the sandbox here
+  msb ssh devbox -N -L 5432:127.0.0.1:5432 -D 1080
+  msb ssh devbox -W 127.0.0.1:6379
+
+Forwards listen on 127.0.0.1 unless a bind address is given (* for all), and end with the session.
 `
 
 const SERVE_HELP = `

@@ -20,6 +20,9 @@ const connect = {
   cwd: undefined,
   detachKeys: undefined,
   inactivityMs: undefined,
+  forwards: [],
+  forwardOnly: false,
+  stdioTo: undefined,
 }
 const serve = {
   type: 'serve',
@@ -71,6 +74,44 @@ test('flags of a session', () => {
   usage(['ssh', 'box', '--env', 'NOT_SET_HERE'], /NOT_SET_HERE is not set here/)
   usage(['ssh', 'box', '--env', '=1'], /NAME=VALUE/)
   usage(['ssh', 'box', '--cwd', 'app'], /absolute path/)
+})
+
+test('forwards', () => {
+  const forwards = (...argv: string[]): unknown => {
+    const command = parse('ssh', 'box', ...argv)
+    return command.type === 'connect' ? command.forwards : command
+  }
+  const listen = { host: '127.0.0.1', port: 8080 }
+  const to = { host: 'web', port: 80 }
+  assert.equal(forwards('-L', '8080:web:80'), [{ listen, to }])
+  assert.equal(forwards('-L8080:web:80', '-D', '1080', '-L', '*:0:[::1]:1'), [
+    { listen, to },
+    { listen: { host: '127.0.0.1', port: 1080 }, to: undefined },
+    { listen: { host: '', port: 0 }, to: { host: '::1', port: 1 } },
+  ])
+  assert.equal(forwards('-L', ':8080:web:80'), [{ listen: { ...listen, host: '' }, to }])
+  assert.equal(forwards('-D', '[::1]:8080'), [
+    { listen: { ...listen, host: '::1' }, to: undefined },
+  ])
+  for (const wrong of ['8080', '8080:web', 'x:web:80', '8080:web:0', '8080::80', '1:2:3:4:5', '']) {
+    usage(['ssh', 'box', '-L', wrong], /BIND:|from [01] to 65535/)
+  }
+  usage(['ssh', 'box', '-L', '[::1:8080:web:80'], /brackets/)
+  usage(['ssh', 'box', '-D', '65536'], /from 0 to 65535/)
+  usage(['ssh', 'box', '-D', '::1:1080'], /brackets/)
+})
+
+test('forwards without a session', () => {
+  assert.equal(parse('ssh', 'box', '-N'), { ...connect, forwardOnly: true })
+  assert.equal(parse('ssh', 'box', '-W', '[::1]:22'), {
+    ...connect,
+    stdioTo: { host: '::1', port: 22 },
+  })
+  usage(['ssh', 'box', '-N', '--', 'ls'], /-N' takes no command/)
+  usage(['ssh', 'box', '-W', 'a:1', '--', 'ls'], /-W' takes no command/)
+  usage(['ssh', 'box', '-N', '--tty'], /takes no terminal/)
+  usage(['ssh', 'box', '-N', '-W', 'a:1'], /cannot be used with/)
+  usage(['ssh', 'box', '-W', 'a'], /HOST:PORT/)
 })
 
 test('durations and their opposite', () => {

@@ -2,6 +2,7 @@
 export { type AgentCallOptions, AgentClient, type AgentClientOptions } from './agent/client.ts'
 export { AgentError, type AgentErrorKind } from './agent/error.ts'
 export { signalName, signalNumber } from './agent/signals.ts'
+export type { RunEnd, RunOptions, SandboxRun } from './carriers/named.ts'
 export {
   type ChildCarrier,
   type ChildCarrierOptions,
@@ -9,6 +10,13 @@ export {
 } from './carriers/stdio.ts'
 export { type DialOptions, dialUnix } from './carriers/unix.ts'
 export type { PeerAddresses } from './environment.ts'
+export {
+  type ForwardClient,
+  type ForwardOptions,
+  type ForwardTarget,
+  forwardSocks,
+  forwardTo,
+} from './forwards/listen.ts'
 export { GuestConnection } from './guest-connection.ts'
 export { GuestUserError } from './guest-user.ts'
 export {
@@ -19,6 +27,12 @@ export {
 } from './home/authorized-keys.ts'
 export { SandboxError, type SandboxErrorCode } from './home/errors.ts'
 export { type Home, type HomeOptions, openHome } from './home/home.ts'
+export {
+  findMicrosandbox,
+  INSTALL_HINT,
+  microsandboxPath,
+  PASSED_ON,
+} from './home/microsandbox.ts'
 export { formatSandboxTarget, parseSandboxTarget, type SandboxTarget } from './home/names.ts'
 export {
   type NativeSession,

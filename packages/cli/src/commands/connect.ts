@@ -1,5 +1,5 @@
 /** `msb ssh NAME [-- WORD…]`: a shell or a command, joined to this terminal or these pipes. */
-import type { RemoteProcess } from '@sandbox-ssh/protocol'
+import { type RemoteProcess, SshError } from '@sandbox-ssh/protocol'
 import {
   attach,
   DEFAULT_DETACH_KEYS,
@@ -15,20 +15,36 @@ import type { CommandContext } from '../context.ts'
 import { type HandledSignal, handleSignals, signalExitCode } from '../signals.ts'
 import { reenterRawModeOnContinue } from '../terminal.ts'
 import { commandLine } from '../words.ts'
+import { type Forwards, joinStdio, openForwards } from './forward.ts'
 
 /** Time for a connection to end by itself after the session. */
 const CLOSE_MS = 2000
 
 /** Runs the session and returns the exit code. */
 export async function connect(command: ConnectCommand, context: CommandContext): Promise<number> {
+  const forwards = await openForwards(command.forwards, context)
+  try {
+    return await connectWith(command, context, forwards)
+  } finally {
+    await forwards.close()
+  }
+}
+
+async function connectWith(
+  command: ConnectCommand,
+  context: CommandContext,
+  forwards: Forwards,
+): Promise<number> {
   const { stdin, stdout } = process
-  const tty = command.tty ?? (command.words.length === 0 && stdin.isTTY === true)
+  const { output } = context
+  const session = !command.forwardOnly && command.stdioTo === undefined
+  const tty = session && (command.tty ?? (command.words.length === 0 && stdin.isTTY === true))
   const raw = tty && stdin.isTTY === true
   const detachKeys = parseDetachKeys(command.detachKeys ?? DEFAULT_DETACH_KEYS)
   const home = context.home()
   const box = sandbox(command.sandbox, {
     home,
-    onWarning: (message) => context.output.warn(message),
+    onWarning: (message) => output.warn(message),
     ...(command.cwd === undefined ? {} : { workdir: command.cwd }),
   })
   const client = await box.ssh().openClient({
@@ -39,6 +55,13 @@ export async function connect(command: ConnectCommand, context: CommandContext):
         : Math.ceil(command.inactivityMs / 1000),
   })
   try {
+    // A terminal in raw mode is the remote program's: lines of ours would tear its screen.
+    forwards.start(client.connection, (message) => output[raw ? 'debug' : 'warn'](message))
+    if (command.stdioTo !== undefined) {
+      await joinStdio(client.connection, command.stdioTo)
+      return 0
+    }
+    if (command.forwardOnly) return await untilEnded(client)
     const term = command.term ?? terminalName(process.env['TERM'])
     const options = {
       env: command.env,
@@ -51,6 +74,24 @@ export async function connect(command: ConnectCommand, context: CommandContext):
     return await join(program, raw ? detachKeys : undefined)
   } finally {
     await closeSoon(client)
+  }
+}
+
+/** Nothing but forwards: until a signal, or the end of the connection, which is an error. */
+async function untilEnded(client: SshClient): Promise<number> {
+  let stop = (): void => undefined
+  const signalled = new Promise<number>((resolve) => {
+    stop = handleSignals(['SIGINT', 'SIGTERM', 'SIGHUP'], (signal) =>
+      resolve(signalExitCode(signal)),
+    )
+  })
+  const lost = client.connection.closed.then((error) => {
+    throw error ?? new SshError('SSH_CONNECTION_LOST', 'the connection was closed')
+  })
+  try {
+    return await Promise.race([signalled, lost])
+  } finally {
+    stop()
   }
 }
 

@@ -5,6 +5,7 @@ import { type Sandbox, type SshServer, sandbox } from '@sandbox-ssh/sandbox-brid
 import type { ServeCommand } from '../args.ts'
 import type { CommandContext } from '../context.ts'
 import { CliError, explain } from '../failure.ts'
+import { addressOf, formatAddress, listen, warnUnlessLoopback } from '../listen.ts'
 import { handleSignals } from '../signals.ts'
 
 /**
@@ -79,12 +80,7 @@ async function serveTcp(
   await listen(listener, listening)
   const address = addressOf(listener)
   output.success('SSH listening', formatAddress(address))
-  if (!isLoopback(address.address)) {
-    output.warn(
-      `${formatAddress(address)} can be reached from other machines: whoever holds an authorized ` +
-        'key can log in from there',
-    )
-  }
+  warnUnlessLoopback(output, address, 'whoever holds an authorized key can log in from there')
   await stopped(listener, output)
   listener.close()
   await withLimit(server.close())
@@ -129,28 +125,6 @@ function acceptor(server: SshServer, { output }: CommandContext): (socket: Socke
   }
 }
 
-function listen(listener: Server, { host, port }: Listening): Promise<void> {
-  return new Promise((resolve, reject) => {
-    listener.once('listening', resolve)
-    listener.once('error', (cause: NodeJS.ErrnoException) => {
-      const why = LISTEN_FAILURES.get(cause.code ?? '') ?? cause.message
-      reject(
-        new CliError(`cannot listen on ${formatAddress({ address: host, port })}: ${why}`, {
-          cause,
-        }),
-      )
-    })
-    listener.listen({ host, port })
-  })
-}
-
-const LISTEN_FAILURES: ReadonlyMap<string, string> = new Map([
-  ['EADDRINUSE', 'the port is in use'],
-  ['EACCES', 'permission denied'],
-  ['EADDRNOTAVAIL', 'this machine has no such address'],
-  ['ENOTFOUND', 'no such host'],
-])
-
 /** Resolves at the first signal; the second ends the process the hard way. */
 function stopped(listener: Server, output: CommandContext['output']): Promise<void> {
   // A failing accept (too many files open, say) may pass; connections that are open go on.
@@ -188,25 +162,6 @@ async function holdSandbox(box: Sandbox, { output }: CommandContext): Promise<()
     released = true
     void agent.close()
   }
-}
-
-interface Address {
-  readonly address: string
-  readonly port: number
-}
-
-function addressOf(listener: Server): Address {
-  const address = listener.address()
-  if (address === null || typeof address === 'string') throw new CliError('not a TCP listener')
-  return address
-}
-
-function formatAddress({ address, port }: Address): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
-}
-
-function isLoopback(address: string): boolean {
-  return address === '::1' || /^(?:::ffff:)?127\./.test(address)
 }
 
 async function withLimit(work: Promise<void>): Promise<void> {
