@@ -284,7 +284,8 @@ export class Mux {
   #receiveEof(payload: Uint8Array): void {
     channelEof.decode(payload)
     const { channel, status } = this.#addressed(payload)
-    if (status.receiving !== 'open') throw new SshError('SSH_PROTOCOL', 'a second EOF')
+    // rclone sends one with every half of a shutdown; it says nothing new and harms nobody.
+    if (status.receiving !== 'open') return
     status.receiving = 'eof'
     if (status.sending !== 'closed') {
       this.#context.emit({ type: 'channel-eof', channel: channel.id })
