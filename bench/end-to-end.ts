@@ -41,6 +41,12 @@ const bytesTotal = Number(values.mib) * 1024 * 1024
 const handshakes = Number(values.handshakes)
 const rounds = Number(values.rounds)
 
+/**
+ * What all streams are sealed with, but those on portable primitives: those use ChaCha20-Poly1305,
+ * which is what a runtime without native AES would choose.
+ */
+const cipher = 'aes256-gcm@openssh.com'
+
 const hostKey = generateKey('ed25519')
 const userKey = generateKey('ed25519')
 const chunk = new Uint8Array(32 * 1024).fill(120)
@@ -146,14 +152,17 @@ function counted(expected: number, once: () => Promise<number>): () => Promise<n
 }
 
 async function streams(sshd: Sshd, ourPort: number): Promise<void> {
-  const openssh = new OpenSsh(sshd)
+  const openssh = new OpenSsh(sshd, [`Ciphers ${cipher}`])
   const flood = `head -c ${bytesTotal} /dev/zero`
   const ssh2Server = await startSsh2(bytesTotal)
   const memory = await overMemory(defaultCrypto())
   const portable = await overMemory(nobleCrypto)
   const tcp = await ourClient(nodeSocket(connectTcp(ourPort, '127.0.0.1')), defaultCrypto())
   const toSshd = await connectTo(sshd)
-  const ssh2Client = await connectSsh2(ssh2Server)
+  for (const { negotiated } of [memory, tcp, toSshd]) {
+    if (negotiated.cipherIn !== cipher) throw new Error(`sealed with ${negotiated.cipherIn}`)
+  }
+  const ssh2Client = await connectSsh2(ssh2Server, { algorithms: { cipher: [cipher] } })
   const drainSsh2 = (): Promise<number> =>
     new Promise((resolve, reject) => {
       ssh2Client.exec('flood', (error, stream) => {
