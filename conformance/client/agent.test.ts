@@ -11,6 +11,7 @@ import {
   generateKey,
   Keyring,
   type KeyringOptions,
+  memoryPair,
   modern,
   nodeSocket,
   parsePrivateKey,
@@ -23,6 +24,7 @@ import { connectTo } from '../peers/connect.ts'
 import { type Daemon, startDaemon } from '../peers/daemon.ts'
 import { temporaryFolder } from '../peers/folder.ts'
 import { OpenSsh, type Sshd, startSshd } from '../peers/openssh.ts'
+import { startOwnServer } from '../peers/own-server.ts'
 import { output, type Ran, run } from '../peers/run.ts'
 
 const data = new TextEncoder().encode('to be signed')
@@ -119,6 +121,28 @@ client('logs in to sshd, with a key and with a certificate', async () => {
         await agent.removeAll()
       }
     })
+  } finally {
+    await sshd.daemon.stop()
+  }
+})
+
+client('is forwarded to a program behind sshd', async () => {
+  const sshd = await startSshd()
+  try {
+    const keyring = new Keyring()
+    keyring.add(generateKey('ed25519', { comment: 'far from home' }))
+    const connection = await connectTo(sshd, {
+      agentForward: () => {
+        const [ours, theirs] = memoryPair()
+        serveAgent(theirs, keyring, { readOnly: true }).catch(() => {})
+        return ours
+      },
+    })
+    assert.match((await connection.run('ssh-add -L')).text(), /far from home\n$/)
+    // sshd keeps its socket for the whole connection; we answer only while a session asked for it.
+    const without = await connection.run('ssh-add -L', { agentForward: false })
+    assert.is.not(without.code, 0)
+    await connection.close()
   } finally {
     await sshd.daemon.stop()
   }
@@ -232,6 +256,31 @@ server('ssh logs in with it, having bound it to its session', async () => {
     })
   } finally {
     await sshd.daemon.stop()
+  }
+})
+
+server('ssh -A lets a session of ours use its agent', async () => {
+  let listed: readonly string[] = []
+  const own = await startOwnServer({
+    agentForwarding: true,
+    session: async (session) => {
+      if (!session.agentForwarding) return 3
+      const agent = agentClient(await session.agent())
+      listed = (await agent.list()).map(({ publicKey: { comment } }) => comment)
+      await agent.close()
+      return 0
+    },
+  })
+  try {
+    await withAgent(async (agent, socket) => {
+      await agent.add(generateKey('ed25519', { comment: 'far from home' }))
+      const openssh = new OpenSsh(own, [`IdentityAgent ${socket}`, 'ForwardAgent yes'])
+      assert.is((await openssh.ssh('x')).code, 0)
+      assert.equal(listed, ['far from home'])
+      assert.is((await openssh.ssh('x', { args: ['-a'] })).code, 3)
+    })
+  } finally {
+    await own.stop()
   }
 })
 

@@ -5,8 +5,21 @@ import { type AuthMethod, AuthSequence } from './auth-methods.ts'
 import type { Channel, ChannelOptions } from './channel.ts'
 import { IncomingChannels } from './client-channels.ts'
 import type { RemoteListener } from './client-forwards.ts'
-import { CHANNEL_TYPE, directStreamlocal, directTcpip } from './connection/forwarding.ts'
-import { environment, exec, ptyRequest, REQUEST, subsystem } from './connection/requests.ts'
+import {
+  CHANNEL_TYPE,
+  directStreamlocal,
+  directTcpip,
+  type X11Origin,
+} from './connection/forwarding.ts'
+import {
+  environment,
+  exec,
+  ptyRequest,
+  REQUEST,
+  subsystem,
+  type X11Request,
+  x11Request,
+} from './connection/requests.ts'
 import { defaultCrypto } from './crypto/native.ts'
 import type { CryptoProvider } from './crypto/provider.ts'
 import { deferred, ignore } from './deferred.ts'
@@ -26,10 +39,12 @@ import { Machine } from './machine/machine.ts'
 import { killOnAbort, type PtyOptions, RemoteProcess } from './process.ts'
 import { nowMs } from './pump.ts'
 import { collect, type RunOptions, type RunResult, validateRun } from './run.ts'
+import type { ChannelHandler } from './server-channels.ts'
 import { SOFTWARE_VERSION } from './software-version.ts'
 import { encodeTerminalModes } from './terminal-modes.ts'
 import type { RekeyLimits } from './transport/key-exchange.ts'
 import {
+  optionalFunction,
   requireFunction,
   requirePort,
   requireString,
@@ -69,6 +84,18 @@ export interface ClientOptions {
   readonly limits?: ConnectionLimits
   /** Refuse peers without strict key exchange (the answer to the Terrapin attack). */
   readonly requireStrictKex?: boolean
+  /**
+   * Connects to an agent for the server. Given, sessions ask for agent forwarding, and whoever
+   * governs the server can sign with the agent's keys while one of them is open. See `serveAgent`.
+   */
+  readonly agentForward?: () => Transport | Promise<Transport>
+  /**
+   * Connects to an X server for a session started with `x11`. What passes is not looked at:
+   * replacing the made-up cookie by the real one is for the transport given here.
+   */
+  readonly x11?: (origin: X11Origin) => Transport | Promise<Transport>
+  /** Serves channels of other types that the server opens, by type; the rest is refused. */
+  readonly channels?: Readonly<Record<string, ChannelHandler>>
   /** Text the server shows before the user is in. Untrusted: strip control characters. */
   readonly onBanner?: (text: string) => void
   /** Lines about what passes, without secrets, for finding faults. */
@@ -83,6 +110,10 @@ export interface ExecOptions {
   readonly pty?: PtyOptions
   /** `pipe` (default): stderr apart, must be read. `merge`: among stdout. `ignore`: dropped. */
   readonly stderr?: 'pipe' | 'merge' | 'ignore'
+  /** Whether the server may use the agent of `ClientOptions.agentForward`. Default true. */
+  readonly agentForward?: boolean
+  /** Asks for X11 forwarding to `ClientOptions.x11`; a refusal rejects. */
+  readonly x11?: Omit<X11Request, 'singleConnection'> & { readonly singleConnection?: boolean }
   /** When it fires the program gets TERM and its channel is closed. */
   readonly signal?: AbortSignal
 }
@@ -105,6 +136,7 @@ export async function connect(transport: Transport, options: ClientOptions): Pro
   requireTransport(transport)
   requireString(options?.username, 'username')
   requireFunction(options.hostKey, 'hostKey')
+  for (const name of ['agentForward', 'x11'] as const) optionalFunction(options[name], name)
   if (!Array.isArray(options.auth)) throw new TypeError('auth must be an array of methods')
   validateCommon(options)
   return establish(transport, options)
@@ -163,7 +195,8 @@ export class Client {
       keepalive: options.keepalive,
       signal: options.signal,
     })
-    this.#incoming = new IncomingChannels(this.#link)
+    const { agentForward, x11, channels } = options
+    this.#incoming = new IncomingChannels(this.#link, { agentForward, x11, channels })
     this.#link.start()
   }
 
@@ -314,7 +347,12 @@ export class Client {
   /** Opens a session and starts something on it; the requests go together, in one round trip. */
   async #start(request: string, data: Uint8Array, options: ExecOptions): Promise<RemoteProcess> {
     const { env = {}, pty, stderr = 'pipe', signal } = options
-    const ptyData = pty && encodePty(pty)
+    const { agentForward = true, x11 } = options
+    const forwardsAgent = agentForward && this.#options.agentForward !== undefined
+    const required = [
+      ...(x11 ? [[REQUEST.X11, x11Request.encode({ singleConnection: false, ...x11 })]] : []),
+      ...(pty ? [[REQUEST.PTY, encodePty(pty)]] : []),
+    ] as [string, Uint8Array][]
     if (signal?.aborted) throw aborted(signal)
     let process: RemoteProcess | undefined
     const opening = this.#link.openChannel(
@@ -324,11 +362,14 @@ export class Client {
       (channel) => {
         process = new RemoteProcess(channel, this.serverIdentification)
         if (signal !== undefined) killOnAbort(process, signal)
+        if (forwardsAgent) this.#incoming.permitAgent(channel)
+        if (x11 !== undefined) this.#incoming.permitX11(channel, x11.singleConnection ?? false)
       },
     )
     const channel = await unlessAborted(opening, signal)
     try {
-      await this.#request(channel, request, data, env, ptyData)
+      if (forwardsAgent) channel.notify(REQUEST.AGENT)
+      await this.#request(channel, required, env, [request, data])
     } catch (error) {
       channel.abort()
       throw signal?.aborted ? aborted(signal) : error
@@ -339,20 +380,20 @@ export class Client {
 
   async #request(
     channel: Channel,
-    request: string,
-    data: Uint8Array,
+    required: readonly (readonly [string, Uint8Array])[],
     env: Readonly<Record<string, string>>,
-    ptyData: Uint8Array | undefined,
+    start: readonly [string, Uint8Array],
   ): Promise<void> {
     // In the order of OpenSSH. Env wants no reply: a refused name is no reason to fail.
-    const ptyGranted = ptyData === undefined || channel.request(REQUEST.PTY, ptyData)
+    const replies = required.map(([name, data]) => ({ name, ok: channel.request(name, data) }))
     for (const [name, value] of Object.entries(env)) {
       channel.notify(REQUEST.ENV, environment.encode({ name, value }))
     }
-    const granted = channel.request(request, data)
-    const refused = !(await ptyGranted) ? REQUEST.PTY : !(await granted) ? request : undefined
-    if (refused !== undefined) {
-      throw new SshError('SSH_REQUEST_REFUSED', `the server refused the ${refused} request`)
+    replies.push({ name: start[0], ok: channel.request(...start) })
+    for (const { name, ok } of replies) {
+      if (!(await ok)) {
+        throw new SshError('SSH_REQUEST_REFUSED', `the server refused the ${name} request`)
+      }
     }
   }
 

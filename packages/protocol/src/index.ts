@@ -31,8 +31,9 @@ export {
   type HostKeyDecision,
 } from './client.ts'
 export type { RemoteConnection, RemoteListener } from './client-forwards.ts'
-export type { DirectTcpip, TcpipForward } from './connection/forwarding.ts'
+export type { DirectTcpip, TcpipForward, X11Origin } from './connection/forwarding.ts'
 export * as forwarding from './connection/forwarding.ts'
+export type { X11Request } from './connection/requests.ts'
 export * as requests from './connection/requests.ts'
 export { equalBytes } from './crypto/equal-bytes.ts'
 export { defaultCrypto, nativeCrypto } from './crypto/native.ts'
@@ -58,7 +59,7 @@ export type { ExitStatus, PtyOptions, RemoteProcess } from './process.ts'
 export type { RunOptions, RunResult } from './run.ts'
 export { type ServerConnection, type ServerOptions, serve } from './server.ts'
 export type { AuthDecision, PasswordDecision, ServerAuthHandlers } from './server-auth.ts'
-export type { Connector, StreamlocalTarget } from './server-channels.ts'
+export type { ChannelHandler, Connector, StreamlocalTarget } from './server-channels.ts'
 export type { ForwardHandler } from './server-forwards.ts'
 export type {
   ExitResult,

@@ -1,12 +1,14 @@
 /** A program at the other end, as a client sees it: three streams, signals, an exit status. */
 import { type Channel, listen, pullStream } from './channel.ts'
 import {
+  breakRequest,
   exitSignal,
   exitStatus,
   REQUEST,
   signal,
   understandsEow,
   windowChange,
+  xonXoff,
 } from './connection/requests.ts'
 import { type Deferred, deferred } from './deferred.ts'
 import { SshError } from './errors.ts'
@@ -46,6 +48,7 @@ export class RemoteProcess {
   readonly #exit: Deferred<ExitStatus> = deferred()
   readonly #notifyEow: boolean
   #status: ExitStatus | undefined
+  #flowControl: boolean | undefined
   #closed = false
   #closeReason: unknown
   #stdout: ReadableStream<Uint8Array> | undefined
@@ -121,14 +124,27 @@ export class RemoteProcess {
   }
 
   /**
-   * Asks the server to send a signal, named without SIG (RFC 4254 §6.9). Works after `end` too;
-   * servers are free to ignore it. Throws TypeError on a name with SIG.
+   * Asks the server to send a signal, named without SIG (RFC 4254 §6.9), or `INFO@openssh.com`.
+   * Works after `end` too; servers are free to ignore it. Throws TypeError on a name with SIG.
    */
   kill(name: string): void {
     if (typeof name !== 'string' || name === '' || name.startsWith('SIG')) {
       throw new TypeError('signal must be a name without SIG, such as "TERM"')
     }
     this.channel.notify(REQUEST.SIGNAL, signal.encode({ name }))
+  }
+
+  /** Sends a break (RFC 4335), for serial consoles; true if the server did it. 0 is its own length. */
+  break(lengthMs = 0): Promise<boolean> {
+    return this.channel.request(REQUEST.BREAK, breakRequest.encode({ lengthMs }))
+  }
+
+  /**
+   * Whether the server said that Ctrl-S and Ctrl-Q may be acted on at this side (RFC 4254 §6.8);
+   * undefined until it says anything.
+   */
+  get flowControl(): boolean | undefined {
+    return this.#flowControl
   }
 
   /** Tells the new size of the terminal, RFC 4254 §6.7. */
@@ -158,6 +174,10 @@ export class RemoteProcess {
       if (request === REQUEST.EXIT_SIGNAL) {
         const { name, coreDumped, message } = exitSignal.decode(data)
         this.#status ??= { signal: name, coreDumped, message }
+        return true
+      }
+      if (request === REQUEST.XON_XOFF) {
+        this.#flowControl = xonXoff.decode(data).clientCanDo
         return true
       }
       if (request === REQUEST.EOW) {

@@ -1,20 +1,15 @@
-/** Channels that a client opens to a server and that lead elsewhere: connections made for it. */
-import type { ChannelOptions } from './channel.ts'
+/** Channels that a client opens to a server: connections made for it, and those of other types. */
+import type { Channel } from './channel.ts'
 import {
   CHANNEL_TYPE,
   type DirectTcpip,
   directStreamlocal,
   directTcpip,
 } from './connection/forwarding.ts'
-import { ChannelOpenError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
+import { type ChannelOpen, CONNECTION_CHANNEL, joinChannel, prohibit } from './join.ts'
 import type { Link } from './link.ts'
-import type { Event } from './machine/event.ts'
-import { splice } from './splice.ts'
 import { OPEN_FAILURE } from './wire/numbers.ts'
-
-/** The event of a channel that the peer wants. */
-export type ChannelOpen = Extract<Event, { readonly type: 'channel-open' }>
 
 /** Where a client wants to be connected to on the server's side, by path. */
 export interface StreamlocalTarget {
@@ -23,64 +18,75 @@ export interface StreamlocalTarget {
 
 /**
  * Connects for a client. The transport is then joined to the channel and ends with it. Throw
- * ChannelOpenError to refuse with its reason; anything else refuses as failed.
+ * ChannelOpenError to refuse with its reason; anything else refuses as failed, with its message.
  */
 export type Connector<T> = (request: T) => Transport | Promise<Transport>
 
-/** What a server connects clients to. A connector that is absent prohibits. */
-export interface Connectors {
+/**
+ * Serves a channel of a type that this package knows nothing about, which was accepted and is the
+ * handler's. What it throws closes the channel.
+ */
+export type ChannelHandler = (channel: Channel, typeSpecific: Uint8Array) => void | Promise<void>
+
+/** What a server makes of channels; what is absent is prohibited, and types unknown unknown. */
+export interface ChannelHandlers {
   readonly directTcpip: Connector<DirectTcpip> | undefined
   readonly directStreamlocal: Connector<StreamlocalTarget> | undefined
+  readonly channels: Readonly<Record<string, ChannelHandler>> | undefined
+  readonly onError: (error: unknown) => void
 }
 
-const JOINED: ChannelOptions = { stderr: 'ignore', closeWhenEnded: true }
-
-/** Connects a channel; others go on meanwhile. False if it is not of a type that leads elsewhere. */
-export function openDirect(link: Link, connectors: Connectors, event: ChannelOpen): boolean {
+/** Deals with every channel that is not a session. */
+export function openOther(link: Link, handlers: ChannelHandlers, event: ChannelOpen): void {
   switch (event.channelType) {
     case CHANNEL_TYPE.DIRECT_TCPIP: {
-      const connect = connectors.directTcpip
-      void join(link, event, connect && (() => connect(directTcpip.decode(event.typeSpecific))))
-      return true
+      const connect = handlers.directTcpip
+      if (connect === undefined) return prohibit(link, event, 'forwarding is not allowed')
+      void joinChannel(link, event, () => connect(directTcpip.decode(event.typeSpecific)))
+      return
     }
     case CHANNEL_TYPE.DIRECT_STREAMLOCAL: {
-      const connect = connectors.directStreamlocal
-      const target = (): StreamlocalTarget => {
+      const connect = handlers.directStreamlocal
+      if (connect === undefined) return prohibit(link, event, 'forwarding is not allowed')
+      void joinChannel(link, event, () => {
         const { path } = directStreamlocal.decode(event.typeSpecific)
-        return { path }
-      }
-      void join(link, event, connect && (() => connect(target())))
-      return true
+        return connect({ path })
+      })
+      return
     }
     default:
-      return false
+      if (openCustom(link, handlers.channels, event, handlers.onError)) return
+      link.rejectChannel(event.channel, OPEN_FAILURE.UNKNOWN_CHANNEL_TYPE, 'unknown channel type')
   }
 }
 
-async function join(
+/** Hands a channel to the handler for its type; false if there is none. */
+export function openCustom(
   link: Link,
+  channels: Readonly<Record<string, ChannelHandler>> = {},
   event: ChannelOpen,
-  connect: (() => Transport | Promise<Transport>) | undefined,
+  onError: (error: unknown) => void,
+): boolean {
+  const { channel: id, channelType, typeSpecific } = event
+  // The name is the peer's: it must not reach what every object inherits.
+  if (!Object.hasOwn(channels, channelType)) return false
+  const handler = channels[channelType] as ChannelHandler
+  const data = typeSpecific.slice()
+  const channel = link.acceptChannel(id, channelType, CONNECTION_CHANNEL)
+  if (channel !== undefined) void serveChannel(handler, channel, data, onError)
+  return true
+}
+
+async function serveChannel(
+  handler: ChannelHandler,
+  channel: Channel,
+  typeSpecific: Uint8Array,
+  onError: (error: unknown) => void,
 ): Promise<void> {
-  const { channel: id, channelType } = event
-  if (connect === undefined) {
-    const text = 'forwarding is not allowed'
-    link.rejectChannel(id, OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED, text)
-    return
-  }
-  let target: Transport
   try {
-    target = await connect()
+    await handler(channel, typeSpecific)
   } catch (error) {
-    const refusal = error instanceof ChannelOpenError ? error : undefined
-    const text = error instanceof Error ? error.message : 'connect failed'
-    link.rejectChannel(id, refusal?.reason ?? OPEN_FAILURE.CONNECT_FAILED, text)
-    return
+    channel.abort(error)
+    onError(error)
   }
-  const channel = link.acceptChannel(id, channelType, JOINED)
-  if (channel === undefined) {
-    target.abort()
-    return
-  }
-  await splice(channel, target, channel.closed)
 }

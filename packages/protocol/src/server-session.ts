@@ -1,5 +1,6 @@
 /** A session on the server's side: what the client asked for, and how a handler serves it. */
 import { type Channel, listen, pullStream } from './channel.ts'
+import { CHANNEL_TYPE, x11 } from './connection/forwarding.ts'
 import {
   breakRequest,
   environment,
@@ -12,6 +13,9 @@ import {
   subsystem,
   understandsEow,
   windowChange,
+  type X11Request,
+  x11Request,
+  xonXoff,
 } from './connection/requests.ts'
 import { rejected } from './deferred.ts'
 import { SshError } from './errors.ts'
@@ -74,6 +78,22 @@ export interface ServerSession {
   readonly signal: AbortSignal
   /** Aborted when the client said that it reads no more of stdout (`eow@openssh.com`). */
   readonly outputClosed: AbortSignal
+  /** Whether the client lets this session use its agent, and the server's options allow it. */
+  readonly agentForwarding: boolean
+  /**
+   * Connects to the client's agent, which `agentClient` speaks to. Rejects with SshError
+   * `SSH_REQUEST_REFUSED` without `agentForwarding`, with ChannelOpenError if the client will not.
+   */
+  agent(): Promise<Channel>
+  /** What the client asked for X11, if it did and the server's options allow it. */
+  readonly x11: X11Request | undefined
+  /**
+   * Connects to the client's X server for a program that connected here. Rejects as `agent` does,
+   * also after the first if the client asked for a single connection.
+   */
+  openX11(originatorHost: string, originatorPort: number): Promise<Channel>
+  /** Tells whether the client may stop and resume output at Ctrl-S and Ctrl-Q (RFC 4254 §6.8). */
+  setFlowControl(clientCanDo: boolean): void
   /** Signals of the client, without SIG; those that came before are told at once. */
   onSignal(listener: (name: string) => void): void
   onWindowChange(listener: (size: WindowSize) => void): void
@@ -87,6 +107,9 @@ export interface SessionPolicy {
   readonly clientIdentification: string
   readonly handlerFor: (kind: ServerSession['kind'], name: string) => SessionHandler | undefined
   readonly acceptEnv: (name: string, value: string) => boolean
+  readonly agentForwarding: boolean
+  readonly x11Forwarding: boolean
+  readonly openChannel: (type: string, typeSpecific?: Uint8Array) => Promise<Channel>
   readonly onError: (error: unknown) => void
 }
 
@@ -107,6 +130,9 @@ class Session implements ServerSession {
   commandBytes: Uint8Array = new Uint8Array(0)
   readonly env = new Map<string, string>()
   pty: Pty | undefined
+  agentForwarding = false
+  x11: X11Request | undefined
+  #x11Used = false
   readonly #channel: Channel
   readonly #policy: SessionPolicy
   readonly #gone = new AbortController()
@@ -208,6 +234,23 @@ class Session implements ServerSession {
     return this.#channel.writeStderr(chunk)
   }
 
+  async agent(): Promise<Channel> {
+    if (!this.agentForwarding) throw notAsked('its agent')
+    return this.#policy.openChannel(CHANNEL_TYPE.AGENT)
+  }
+
+  async openX11(originatorHost: string, originatorPort: number): Promise<Channel> {
+    if (this.x11 === undefined) throw notAsked('X11')
+    if (this.x11.singleConnection && this.#x11Used) throw notAsked('a second X11 connection')
+    this.#x11Used = true
+    const typeSpecific = x11.encode({ originatorHost, originatorPort })
+    return this.#policy.openChannel(CHANNEL_TYPE.X11, typeSpecific)
+  }
+
+  setFlowControl(clientCanDo: boolean): void {
+    this.#channel.notify(REQUEST.XON_XOFF, xonXoff.encode({ clientCanDo }))
+  }
+
   onSignal(listener: (name: string) => void): void {
     this.#onSignal = listener
     for (const name of this.#earlySignals.splice(0)) listener(name)
@@ -251,6 +294,14 @@ class Session implements ServerSession {
           return this.#signal(signalRequest.decode(data).name)
         case REQUEST.BREAK:
           return this.#break(breakRequest.decode(data).lengthMs)
+        case REQUEST.AGENT:
+          if (!this.#policy.agentForwarding || this.#started) return false
+          this.agentForwarding = true
+          return true
+        case REQUEST.X11:
+          if (!this.#policy.x11Forwarding || this.#started) return false
+          this.x11 = x11Request.decode(data)
+          return true
         case REQUEST.EOW:
           this.#endOfWrites()
           return true
@@ -355,4 +406,8 @@ function encodeExit(result: ExitResult): { readonly request: string; readonly da
 
 function closed(why: string): SshError {
   return new SshError('SSH_CHANNEL_CLOSED', why)
+}
+
+function notAsked(what: string): SshError {
+  return new SshError('SSH_REQUEST_REFUSED', `the client did not forward ${what}`)
 }

@@ -9,6 +9,7 @@ import type { CryptoProvider } from './crypto/provider.ts'
 import { deferred, ignore } from './deferred.ts'
 import { SshError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
+import { type ChannelOpen, prohibit } from './join.ts'
 import type { PublicKey, Signer } from './keys/public-key.ts'
 import {
   type ConnectionLimits,
@@ -22,9 +23,9 @@ import { Machine } from './machine/machine.ts'
 import { nowMs } from './pump.ts'
 import { type ServerAuthHandlers, Verdicts } from './server-auth.ts'
 import {
-  type ChannelOpen,
+  type ChannelHandler,
   type Connector,
-  openDirect,
+  openOther,
   type StreamlocalTarget,
 } from './server-channels.ts'
 import { type ForwardHandler, ServerForwards } from './server-forwards.ts'
@@ -38,7 +39,7 @@ import {
   requireTransport,
   validateCommon,
 } from './validate.ts'
-import { DISCONNECT, OPEN_FAILURE } from './wire/numbers.ts'
+import { DISCONNECT } from './wire/numbers.ts'
 
 /** What `serve` needs to know; what is not given is refused. */
 export interface ServerOptions {
@@ -63,6 +64,22 @@ export interface ServerOptions {
   readonly tcpipForward?: ForwardHandler<TcpipForward>
   /** The same for a Unix socket. Default: refused. */
   readonly streamlocalForward?: ForwardHandler<StreamlocalTarget>
+  /** Serves channels of other types, such as `tun@openssh.com`, by type. Default: unknown. */
+  readonly channels?: Readonly<Record<string, ChannelHandler>>
+  /**
+   * Asked before anything is done about a channel that a client opens, whatever its type; false or
+   * a throw prohibits it. `forwarding` has codecs for `typeSpecific`. Default: true, which leaves
+   * it to the handler for the type.
+   */
+  readonly permitChannel?: (request: {
+    readonly channelType: string
+    readonly typeSpecific: Uint8Array
+    readonly username: string
+  }) => boolean | Promise<boolean>
+  /** Whether sessions may use the client's agent, see `ServerSession.agent`. Default: no. */
+  readonly agentForwarding?: boolean
+  /** Whether sessions may use the client's X server, see `ServerSession.openX11`. Default: no. */
+  readonly x11Forwarding?: boolean
   /** Which variables a client may set. Default: none. */
   readonly acceptEnv?: (name: string, value: string) => boolean
   /** Shown before authentication. */
@@ -289,30 +306,51 @@ export class ServerConnection {
   }
 
   #open(event: ChannelOpen): void {
-    const { channel, channelType } = event
-    if (channelType === CHANNEL_TYPE.SESSION) return this.#openSession(channel)
-    const { directTcpip, directStreamlocal } = this.#options
-    if (openDirect(this.#link, { directTcpip, directStreamlocal }, event)) return
-    this.#link.rejectChannel(channel, OPEN_FAILURE.UNKNOWN_CHANNEL_TYPE, 'unknown channel type')
+    const { permitChannel } = this.#options
+    if (permitChannel === undefined) return this.#openPermitted(event)
+    const { channelType, typeSpecific } = event
+    // Nothing is served before the decision, but what is decided at once keeps its order.
+    const decide = async (): Promise<boolean> =>
+      permitChannel({ channelType, typeSpecific, username: this.#username })
+    decide()
+      .catch((error: unknown) => {
+        this.#report(error)
+        return false
+      })
+      .then((permitted) => {
+        if (permitted === true) this.#openPermitted(event)
+        else prohibit(this.#link, event, 'not allowed')
+      })
+      .catch((error: unknown) => this.#report(error))
   }
 
-  #openSession(id: number): void {
+  #openPermitted(event: ChannelOpen): void {
+    if (event.channelType === CHANNEL_TYPE.SESSION) return this.#openSession(event)
+    const { directTcpip, directStreamlocal, channels } = this.#options
+    const onError = (error: unknown): void => this.#report(error)
+    openOther(this.#link, { directTcpip, directStreamlocal, channels, onError }, event)
+  }
+
+  #openSession(event: ChannelOpen): void {
     const { exec, shell, subsystems, session } = this.#options
     const served = exec ?? shell ?? subsystems ?? session
     if (this.#noMoreSessions || served === undefined) {
       const why = this.#noMoreSessions ? 'no more sessions were announced' : 'no sessions here'
-      this.#link.rejectChannel(id, OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED, why)
+      prohibit(this.#link, event, why)
       return
     }
     // A client has nothing to say on stderr; what it sends there must not fill the window.
     const options = { stderr: 'ignore', closeWhenEnded: false } as const
-    const channel = this.#link.acceptChannel(id, CHANNEL_TYPE.SESSION, options)
+    const channel = this.#link.acceptChannel(event.channel, CHANNEL_TYPE.SESSION, options)
     if (channel === undefined) return
     serveSession(channel, {
       username: this.#username,
       clientIdentification: this.clientIdentification,
       handlerFor: (kind, name) => this.#handlerFor(kind, name),
       acceptEnv: this.#options.acceptEnv ?? (() => false),
+      agentForwarding: this.#options.agentForwarding === true,
+      x11Forwarding: this.#options.x11Forwarding === true,
+      openChannel: (type, typeSpecific) => this.openChannel(type, typeSpecific),
       onError: (error) => this.#report(error),
     })
   }
@@ -343,6 +381,7 @@ const HANDLERS = [
   'directStreamlocal',
   'tcpipForward',
   'streamlocalForward',
+  'permitChannel',
   'acceptEnv',
   'onError',
 ] as const
@@ -358,6 +397,9 @@ function validate(options: ServerOptions): void {
   for (const name of HANDLERS) optionalFunction(options[name], name)
   for (const [name, handler] of Object.entries(options.subsystems ?? {})) {
     if (typeof handler !== 'function') throw new TypeError(`subsystems.${name} must be a function`)
+  }
+  for (const [name, handler] of Object.entries(options.channels ?? {})) {
+    if (typeof handler !== 'function') throw new TypeError(`channels.${name} must be a function`)
   }
   optionalInteger(options.authFailuresMax, 'authFailuresMax', 1, 1000)
   validateCommon(options)

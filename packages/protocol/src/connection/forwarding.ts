@@ -12,6 +12,8 @@ export const CHANNEL_TYPE = {
   FORWARDED_TCPIP: 'forwarded-tcpip',
   DIRECT_STREAMLOCAL: 'direct-streamlocal@openssh.com',
   FORWARDED_STREAMLOCAL: 'forwarded-streamlocal@openssh.com',
+  X11: 'x11',
+  AGENT: 'auth-agent@openssh.com',
 } as const
 
 /** A `direct-tcpip` channel: the client asks the server to connect somewhere. RFC 4254 §7.2. */
@@ -88,3 +90,10 @@ export const forwardedStreamlocal: Struct<ForwardedStreamlocal> = struct({
   path: utf8,
   reserved: string,
 })
+
+/** An `x11` channel, RFC 4254 §6.3.2: who connects to the X server. Claimed, not verified. */
+export interface X11Origin {
+  readonly originatorHost: string
+  readonly originatorPort: number
+}
+export const x11: Struct<X11Origin> = struct({ originatorHost: utf8, originatorPort: uint32 })

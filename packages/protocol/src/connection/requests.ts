@@ -1,5 +1,5 @@
 /** Type-specific parts of channel requests: RFC 4254 §6, RFC 4335 and OpenSSH's PROTOCOL §2.1. */
-import { boolean, string, uint32, utf8 } from '../wire/fields.ts'
+import { ascii, boolean, string, uint32, utf8 } from '../wire/fields.ts'
 import { type Struct, struct } from '../wire/message.ts'
 
 /** Names of the channel requests that this package sends or answers. */
@@ -12,6 +12,9 @@ export const REQUEST = {
   WINDOW_CHANGE: 'window-change',
   SIGNAL: 'signal',
   BREAK: 'break',
+  XON_XOFF: 'xon-xoff',
+  X11: 'x11-req',
+  AGENT: 'auth-agent-req@openssh.com',
   EXIT_STATUS: 'exit-status',
   EXIT_SIGNAL: 'exit-signal',
   /** The peer will take no more output; OpenSSH's PROTOCOL §2.1. */
@@ -104,6 +107,29 @@ export interface Break {
   readonly lengthMs: number
 }
 export const breakRequest: Struct<Break> = struct({ lengthMs: uint32 })
+
+/** `xon-xoff`, RFC 4254 §6.8: a server tells whether Ctrl-S and Ctrl-Q are the client's to act on. */
+export interface XonXoff {
+  readonly clientCanDo: boolean
+}
+export const xonXoff: Struct<XonXoff> = struct({ clientCanDo: boolean })
+
+/** `x11-req`, RFC 4254 §6.3.1. */
+export interface X11Request {
+  /** Forwarding ends after the first connection. */
+  readonly singleConnection: boolean
+  /** Such as `MIT-MAGIC-COOKIE-1`. */
+  readonly authProtocol: string
+  /** In hexadecimal. Send one made up for the purpose, never that of the real X server. */
+  readonly authCookie: string
+  readonly screen: number
+}
+export const x11Request: Struct<X11Request> = struct({
+  singleConnection: boolean,
+  authProtocol: ascii,
+  authCookie: ascii,
+  screen: uint32,
+})
 
 /** `exit-status`, RFC 4254 §6.10. */
 export interface ExitStatusRequest {

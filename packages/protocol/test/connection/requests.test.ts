@@ -21,6 +21,8 @@ const codecs: readonly [string, Struct<object>, fc.Arbitrary<object>][] = [
   ['subsystem', requests.subsystem, fc.record({ name: text })],
   ['signal', requests.signal, fc.record({ name: text })],
   ['break', requests.breakRequest, fc.record({ lengthMs: uint32 })],
+  ['xon-xoff', requests.xonXoff, fc.record({ clientCanDo: fc.boolean() })],
+  ['x11', forwarding.x11, fc.record({ originatorHost: text, originatorPort: uint32 })],
   ['exit-status', requests.exitStatus, fc.record({ code: uint32 })],
   [
     'exit-signal',
