@@ -39,7 +39,7 @@ const READ_WRITE = {
 }
 
 /** Output a program may have had under way when it was stopped, and a good deal more. */
-const HELD_BYTES_MAX = 4 * 1024 * 1024
+const HELD_BYTES_MAX = 1024 * 1024
 
 /** A client that does anything, one step after the other, and waits for little of it. */
 class Monkey {
