@@ -2,7 +2,9 @@
 import type { Transport } from '@sandbox-ssh/protocol'
 import { AgentClient } from './agent/client.ts'
 import { openConnector, type SandboxConnector } from './carriers/connector.ts'
+import type { RunOptions, SandboxRun } from './carriers/named.ts'
 import type { DialOptions } from './carriers/unix.ts'
+import { type CatalogueEntry, readCatalogue } from './home/catalogue.ts'
 import { type Home, openHome } from './home/home.ts'
 import { parseSandboxTarget, type SandboxTarget } from './home/names.ts'
 import { checkAbsolute, checkEnv, checkText, type SessionSettings } from './settings.ts'
@@ -12,7 +14,7 @@ import { SandboxSshOps } from './ssh-ops.ts'
 export interface SandboxOptions extends SessionSettings {
   /** MSB_HOME, as a path or already opened; default: found as microsandbox finds it. */
   readonly home?: string | Home | undefined
-  /** Guest user of native sessions that name none; default `root`. */
+  /** Guest user of native sessions that name none; default: the catalogue's, else `root`. */
   readonly user?: string | undefined
   /**
    * Told, in a sentence, what the user of a sandbox should know, such as that an embedded one is
@@ -51,32 +53,67 @@ export class Sandbox {
   readonly home: Home
   /** Where its host key is kept; undefined for one reached by a function. */
   readonly hostKeyPath: string | undefined
-  /** How its sessions are set up. */
-  readonly settings: SessionSettings
-  /** Guest user of native sessions that name none. */
-  readonly user: string
+  readonly #settings: SessionSettings
+  readonly #user: string | undefined
   readonly #dial: SandboxDial
+  readonly #run: SandboxConnector['run']
+  /** Its name in microsandbox's catalogue. */
+  readonly #name: string | undefined
 
   /** Use `sandbox`. */
   constructor(source: SandboxSource, options: SandboxOptions = {}) {
-    const { shell, workdir, env, user = 'root', onWarning = processWarning } = options
+    const { shell, workdir, env, user, onWarning = processWarning } = options
     checkAbsolute(shell, 'shell')
     checkAbsolute(workdir, 'workdir')
     checkEnv(env, 'env')
     checkText(user, 'user')
-    this.settings = { shell, workdir, env }
-    this.user = user
+    this.#settings = { shell, workdir, env }
+    this.#user = user
     this.home = typeof options.home === 'object' ? options.home : openHomeAt(options.home)
     if (typeof source === 'function') {
       this.label = 'sandbox'
       this.hostKeyPath = undefined
       this.#dial = source
+      this.#run = undefined
+      this.#name = undefined
     } else {
       const connector = connectorOf(source, this.home, onWarning)
       this.label = connector.label
       this.hostKeyPath = connector.hostKeyPath
       this.#dial = (dialOptions) => connector.dial(dialOptions)
+      this.#run = connector.run
+      this.#name = connector.target.kind === 'name' ? connector.target.name : undefined
     }
+  }
+
+  /**
+   * How its sessions are set up: as the options say, else as microsandbox's catalogue says now.
+   */
+  get settings(): SessionSettings {
+    const known = this.#catalogued()?.settings
+    const { shell, workdir, env } = this.#settings
+    return {
+      shell: shell ?? known?.shell,
+      workdir: workdir ?? known?.workdir,
+      env: known?.env === undefined ? env : { ...known.env, ...env },
+    }
+  }
+
+  /** Guest user of native sessions that name none. */
+  get user(): string {
+    return this.#user ?? this.#catalogued()?.user ?? 'root'
+  }
+
+  /**
+   * Makes sure the sandbox runs: a stopped sandbox of microsandbox is started through its own
+   * program. Connections alone never start one. `end` of what comes back stops it again, if it was
+   * started here and nobody else uses it.
+   * @throws SandboxError `SANDBOX_NOT_FOUND`, `SANDBOX_NOT_RUNNING` without that program,
+   * `SANDBOX_STARTING`, `SANDBOX_START_FAILED`
+   */
+  async run(options: RunOptions = {}): Promise<SandboxRun> {
+    if (this.#run !== undefined) return this.#run(options)
+    return { started: false, end: () => Promise.resolve('left') }
   }
 
   /** SSH into the sandbox: clients, servers. */
@@ -91,6 +128,12 @@ export class Sandbox {
   async connectAgent(options: DialOptions = {}): Promise<AgentClient> {
     const transport = await this.#dial(options)
     return AgentClient.connect(transport, { signal: options.signal })
+  }
+
+  #catalogued(): CatalogueEntry | undefined {
+    if (this.#name === undefined) return undefined
+    const answer = readCatalogue(this.home, this.#name)
+    return answer.kind === 'found' ? answer.entry : undefined
   }
 }
 

@@ -6,7 +6,8 @@ import { formatSandboxTarget, type SandboxTarget } from '../home/names.ts'
 import { nameHash } from '../home/sockets.ts'
 import { dialLocal } from '../local/connect.ts'
 import { localLayout } from '../local/layout.ts'
-import { type DialOptions, dialNamed, dialUnix } from './unix.ts'
+import { dialNamed, type RunOptions, runNamed, type SandboxRun } from './named.ts'
+import { type DialOptions, dialUnix } from './unix.ts'
 
 /** A way into one sandbox. */
 export interface SandboxConnector {
@@ -21,6 +22,8 @@ export interface SandboxConnector {
    * @throws SandboxError
    */
   dial(options?: DialOptions): Promise<Transport>
+  /** Makes sure it runs, and may stop it again; absent where there is nothing to be done. */
+  readonly run?: ((options?: RunOptions) => Promise<SandboxRun>) | undefined
 }
 
 /** What a connector needs to know. */
@@ -41,6 +44,7 @@ export function openConnector(target: SandboxTarget, options: ConnectorOptions):
         label,
         hostKeyPath: join(home.sandboxesPath, target.name, 'ssh', 'host_ed25519'),
         dial: (dialOptions) => dialNamed(home, target.name, dialOptions),
+        run: (runOptions) => runNamed(home, target.name, runOptions),
       }
     case 'unix':
       return {

@@ -2,8 +2,6 @@
 import { createConnection } from 'node:net'
 import { nodeSocket, type Transport } from '@sandbox-ssh/protocol'
 import { errnoOf, reasonOf, SandboxError } from '../home/errors.ts'
-import type { Home } from '../home/home.ts'
-import { findRelaySockets } from '../home/sockets.ts'
 import { shortSocketPath } from './socket-path.ts'
 
 /** Time for a connection to be made; the backlog of a booting sandbox answers at once. */
@@ -55,32 +53,6 @@ export async function dialUnix(path: string, options: DialOptions = {}): Promise
   } finally {
     short.release()
   }
-}
-
-/**
- * Connects to a microsandbox sandbox by name, trying each of its sockets that exists.
- * @throws SandboxError as `findRelaySockets` and, for the last socket tried, `dialUnix` do
- */
-export async function dialNamed(
-  home: Home,
-  name: string,
-  options: DialOptions = {},
-): Promise<Transport> {
-  let last: unknown
-  for (const path of findRelaySockets(home, name)) {
-    try {
-      return await dialUnix(path, options)
-    } catch (error) {
-      if (options.signal?.aborted) throw error
-      last = error
-    }
-  }
-  if (last instanceof SandboxError && last.code === 'SANDBOX_NOT_RUNNING') {
-    throw new SandboxError('SANDBOX_NOT_RUNNING', `sandbox is not running: ${name}`, {
-      cause: last,
-    })
-  }
-  throw last
 }
 
 function dialError(path: string, cause: Error): SandboxError {

@@ -14,6 +14,8 @@ export interface HomeConfig {
   readonly home?: string
   /** `paths.sandboxes`. */
   readonly sandboxesPath?: string
+  /** `database.url`: where microsandbox keeps its catalogue, as it writes it. */
+  readonly databaseUrl?: string
   /** `ssh.inactivity_timeout_secs`, default 600; 0 means never. */
   readonly inactivityTimeoutSecs: number
 }
@@ -34,11 +36,14 @@ export function readConfig(path: string): HomeConfig {
   const root = record(path, 'the file', value)
   const paths = optionalRecord(path, 'paths', root.get('paths'))
   const ssh = optionalRecord(path, 'ssh', root.get('ssh'))
+  const database = optionalRecord(path, 'database', root.get('database'))
   const home = optionalText(path, 'home', root.get('home'))
   const sandboxesPath = optionalText(path, 'paths.sandboxes', paths.get('sandboxes'))
+  const databaseUrl = optionalText(path, 'database.url', database.get('url'))
   return {
     ...(home === undefined ? {} : { home }),
     ...(sandboxesPath === undefined ? {} : { sandboxesPath }),
+    ...(databaseUrl === undefined ? {} : { databaseUrl }),
     inactivityTimeoutSecs: seconds(path, ssh.get('inactivity_timeout_secs')),
   }
 }

@@ -8,9 +8,13 @@ export type SandboxErrorCode =
   | 'SANDBOX_NOT_FOUND'
   /** The sandbox is known but nothing listens on its socket. */
   | 'SANDBOX_NOT_RUNNING'
+  /** The sandbox is on its way up, and not there yet. */
+  | 'SANDBOX_STARTING'
+  /** The sandbox is said to run, but its process is gone. */
+  | 'SANDBOX_DEAD'
   /** Its socket exists but could not be used; see `cause`. */
   | 'SANDBOX_UNREACHABLE'
-  /** The embedded sandbox could not be started. */
+  /** The sandbox could not be started, or not stopped. */
   | 'SANDBOX_START_FAILED'
   /** `config.json` cannot be understood. */
   | 'CONFIG_INVALID'
