@@ -278,11 +278,17 @@ export interface TcpFailed {
   readonly error: string
 }
 
+/** `core.bootstrap`: what the relay tells the guest at boot; nobody here looks into it. */
+export interface Bootstrap {
+  readonly fields: unknown
+}
+
 /** No fields. */
 export type Nothing = Record<string, never>
 
 /** Payload by wire type. */
 export interface Payloads {
+  readonly 'core.bootstrap': Bootstrap
   readonly 'core.init.resolved': InitResolved
   readonly 'core.init.ack': Nothing
   readonly 'core.ready': Ready
@@ -408,6 +414,10 @@ const END = TERMINAL
 
 /** The whole protocol, by wire type. */
 export const messages: { readonly [T in MessageType]: MessageSpec<Payloads[T]> } = {
+  'core.bootstrap': spec('relay', 0, 7, {
+    toCbor: ({ fields }) => fields,
+    fromCbor: (fields) => ({ fields }),
+  }),
   'core.init.resolved': spec(
     'guest',
     0,

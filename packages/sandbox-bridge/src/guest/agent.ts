@@ -13,6 +13,7 @@ import { FrameDecoder, SHUTDOWN, writeUint32 } from '../agent/frame.ts'
 import type { Feature, Ready, ReadyUser } from '../agent/messages.ts'
 import { GuestClient, type Shared } from './client.ts'
 import { HandleTable } from './fs-handles.ts'
+import { Leftovers } from './leftovers.ts'
 import { Outbox } from './outbox.ts'
 import { homeOf } from './users.ts'
 
@@ -43,7 +44,7 @@ export interface GuestAgent {
   serve(transport: Transport): Promise<void>
   /** Clients being served. */
   readonly clientCount: number
-  /** Drops all clients; `serve` returns for each. */
+  /** Drops all clients, `serve` returns for each, and ends what their programs left behind. */
   close(): void
 }
 
@@ -77,6 +78,7 @@ class Guest implements GuestAgent {
         tellsSignals: (options.features ?? ALL_FEATURES).includes('exit-signal'),
       },
       handles: new HandleTable(),
+      leftovers: new Leftovers(),
       activity: 0,
       onShutdown: () => this.#shutdown(),
     }
@@ -119,6 +121,7 @@ class Guest implements GuestAgent {
       client.abandon()
       drop()
     }
+    this.#shared.leftovers.kill()
   }
 
   async #read(

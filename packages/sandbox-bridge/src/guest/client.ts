@@ -29,6 +29,7 @@ import {
   setStat,
   statPath,
 } from './fs-paths.ts'
+import type { Leftovers } from './leftovers.ts'
 import type { Outbox } from './outbox.ts'
 import type { GuestSession, Reply } from './session.ts'
 import { TcpSession } from './tcp.ts'
@@ -37,6 +38,7 @@ import { TcpSession } from './tcp.ts'
 export interface Shared {
   readonly defaults: ExecDefaults
   readonly handles: HandleTable
+  readonly leftovers: Leftovers
   /** Counts use, for the idle timer; `core.touched` tells it. */
   activity: number
   /** `core.shutdown` came. */
@@ -200,7 +202,12 @@ export class GuestClient {
       this.#post(id, 'core.exec.failed', { kind: 'resource_limit', message: refusal })
       return
     }
-    const session = new ExecSession(request, this.#reply(id), () => this.#forget(id, session))
+    const session = new ExecSession(request, this.#reply(id), () => {
+      if (session.pid !== undefined && (request.tty || session.isGroupAlive)) {
+        this.#shared.leftovers.note(session.pid)
+      }
+      this.#forget(id, session)
+    })
     this.#sessions.set(id, session)
     void session.run(this.#shared.defaults)
   }

@@ -62,6 +62,15 @@ export class ExecSession implements GuestSession {
     return this.#child?.pid
   }
 
+  /** True if anybody is left in the program's group. */
+  get isGroupAlive(): boolean {
+    try {
+      return this.pid !== undefined && process.kill(-this.pid, 0)
+    } catch {
+      return false
+    }
+  }
+
   /** Runs the program to its end. Never rejects. */
   async run(defaults: ExecDefaults): Promise<void> {
     try {

@@ -8,8 +8,9 @@
  *
  * Options: `--cwd DIR` and `--user USER[:GROUP]` for programs that ask for none, `--path-prefix DIR`
  * in front of every PATH, `--exit-with-stdin` to end a relay when stdin ends, `--exit-when-idle` to
- * end it when its last client has left, or none comes. With `--stdio` it always ends with its stdin. On every carrier the guest speaks first, as microsandbox's relay
- * does: the id range, then `core.ready`; so a client need not know what it is connected to.
+ * end it when its last client has left, or none comes. With `--stdio` it always ends with its
+ * stdin. On every carrier the guest speaks first, as microsandbox's relay does: the id range, then
+ * `core.ready`; so a client need not know what it is connected to.
  *
  * Needs Node and nothing else for programs on pipes, files and TCP. For terminals it needs
  * `pty.node` of node-pty, at the path in MSB_GUEST_PTY, beside this file, or in a `node_modules`

@@ -125,6 +125,24 @@ test('as a relay it serves a socket until it is told to end', async () => {
   }
 })
 
+test('what programs left behind runs on without them, and ends with the guest', async () => {
+  const child = start(['--stdio'])
+  const exit = exitOf(child)
+  const client = await within(10_000, () => clientOf(child))
+  const script = 'nohup sleep 72 >/dev/null 2>&1 & echo $!'
+  const pty = { columns: 80, rows: 24 }
+  const shell = await client.exec({ command: 'sh', args: ['-c', script] })
+  const other = await client.exec({ command: 'bash', args: ['-ic', script], pty })
+  const pids = [await textOf(shell), await textOf(other)].map((text) =>
+    Number(/(\d+)\s*$/.exec(text)?.[1]),
+  )
+  await Promise.all([shell.exited, other.exited])
+  for (const pid of pids) assert.ok(existsSync(`/proc/${pid}`), `${pid}`)
+  await client.close()
+  assert.is(await within(5000, () => exit), 0)
+  for (const pid of pids) await within(5000, () => gone(pid))
+})
+
 test('shutdown tells programs to end, and then the guest ends', async () => {
   const child = start(['--stdio'])
   const exit = exitOf(child)
