@@ -3,6 +3,7 @@ import { openHome } from '@sandbox-ssh/sandbox-bridge'
 import { type CliCommand, parseArguments } from './args.ts'
 import { authorize } from './commands/authorize.ts'
 import { connect } from './commands/connect.ts'
+import { foreignCommand, passOn } from './commands/pass-on.ts'
 import { serve } from './commands/serve.ts'
 import type { CommandContext } from './context.ts'
 import { EXIT_LOCAL_ERROR, EXIT_USAGE, exitCodeOf, explain } from './failure.ts'
@@ -12,7 +13,13 @@ import { VERSION } from './version.ts'
 
 async function main(): Promise<number> {
   const { env, stderr } = process
-  const { command, logLevel } = parseArguments(process.argv.slice(2), { version: VERSION, env })
+  const argv = process.argv.slice(2)
+  const foreign = foreignCommand(argv)
+  // What is not ours is not even read: its arguments are its own.
+  const { command, logLevel } = parseArguments(foreign === undefined ? argv : [], {
+    version: VERSION,
+    env,
+  })
   const output = new Output((text) => stderr.write(text), wantsColor(stderr, env), logLevel)
   // Errors nobody foresaw are still one line, and the terminal is put right on the way out.
   const unforeseen = (error: unknown): void => {
@@ -23,7 +30,9 @@ async function main(): Promise<number> {
   process.on('uncaughtException', unforeseen)
   process.on('unhandledRejection', unforeseen)
   try {
-    return await run(command, { output, logLevel, home: () => openHome() })
+    const context: CommandContext = { output, logLevel, home: () => openHome() }
+    if (foreign !== undefined) return await passOn(foreign, argv, context)
+    return await run(command, context)
   } catch (error) {
     output.error(explain(error))
     return exitCodeOf(error)

@@ -35,6 +35,11 @@ export class Output {
     this.#line('info', `   ${mark} ${label.padEnd(LABEL_COLUMNS)} ${printable(target)}`)
   }
 
+  /** `   … Starting     devbox`: what is under way and takes its time. */
+  progress(label: string, target: string): void {
+    this.#line('info', `   … ${label.padEnd(LABEL_COLUMNS)} ${printable(target)}`)
+  }
+
   /** `debug: …`, shown with `--debug` and `--trace`. */
   debug(message: string): void {
     this.#line('debug', `debug: ${printable(message)}`)

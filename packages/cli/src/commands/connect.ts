@@ -12,6 +12,7 @@ import {
 } from '@sandbox-ssh/sandbox-bridge'
 import type { ConnectCommand } from '../args.ts'
 import type { CommandContext } from '../context.ts'
+import { whileRunning } from '../running.ts'
 import { type HandledSignal, handleSignals, signalExitCode } from '../signals.ts'
 import { reenterRawModeOnContinue } from '../terminal.ts'
 import { commandLine } from '../words.ts'
@@ -47,34 +48,36 @@ async function connectWith(
     onWarning: (message) => output.warn(message),
     ...(command.cwd === undefined ? {} : { workdir: command.cwd }),
   })
-  const client = await box.ssh().openClient({
-    user: command.user,
-    inactivityTimeoutSecs:
-      command.inactivityMs === undefined
-        ? home.config.inactivityTimeoutSecs
-        : Math.ceil(command.inactivityMs / 1000),
+  return whileRunning(box, context, { whenUnsure: 'stop' }, async () => {
+    const client = await box.ssh().openClient({
+      user: command.user,
+      inactivityTimeoutSecs:
+        command.inactivityMs === undefined
+          ? home.config.inactivityTimeoutSecs
+          : Math.ceil(command.inactivityMs / 1000),
+    })
+    try {
+      // A terminal in raw mode is the remote program's: lines of ours would tear its screen.
+      forwards.start(client.connection, (message) => output[raw ? 'debug' : 'warn'](message))
+      if (command.stdioTo !== undefined) {
+        await joinStdio(client.connection, command.stdioTo)
+        return 0
+      }
+      if (command.forwardOnly) return await untilEnded(client)
+      const term = command.term ?? terminalName(process.env['TERM'])
+      const options = {
+        env: command.env,
+        ...(tty ? { pty: { term, ...terminalSize(stdout) } } : {}),
+      }
+      const program =
+        command.words.length === 0
+          ? await client.connection.shell(options)
+          : await client.connection.exec(commandLine(command.words), options)
+      return await join(program, raw ? detachKeys : undefined)
+    } finally {
+      await closeSoon(client)
+    }
   })
-  try {
-    // A terminal in raw mode is the remote program's: lines of ours would tear its screen.
-    forwards.start(client.connection, (message) => output[raw ? 'debug' : 'warn'](message))
-    if (command.stdioTo !== undefined) {
-      await joinStdio(client.connection, command.stdioTo)
-      return 0
-    }
-    if (command.forwardOnly) return await untilEnded(client)
-    const term = command.term ?? terminalName(process.env['TERM'])
-    const options = {
-      env: command.env,
-      ...(tty ? { pty: { term, ...terminalSize(stdout) } } : {}),
-    }
-    const program =
-      command.words.length === 0
-        ? await client.connection.shell(options)
-        : await client.connection.exec(commandLine(command.words), options)
-    return await join(program, raw ? detachKeys : undefined)
-  } finally {
-    await closeSoon(client)
-  }
 }
 
 /** Nothing but forwards: until a signal, or the end of the connection, which is an error. */

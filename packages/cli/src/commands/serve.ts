@@ -6,6 +6,7 @@ import type { ServeCommand } from '../args.ts'
 import type { CommandContext } from '../context.ts'
 import { CliError, explain } from '../failure.ts'
 import { addressOf, formatAddress, listen, warnUnlessLoopback } from '../listen.ts'
+import { whileRunning } from '../running.ts'
 import { handleSignals } from '../signals.ts'
 
 /**
@@ -26,6 +27,21 @@ export async function serve(command: ServeCommand, context: CommandContext): Pro
     warned.add(message)
   }
   const box = sandbox(command.sandbox, { home: context.home(), onWarning: warn })
+  const quiet = command.listen === undefined
+  // A server on stdin and stdout ends with one client of perhaps many.
+  const whenUnsure = quiet ? 'leave' : 'stop'
+  return whileRunning(box, context, { quiet, whenUnsure }, () =>
+    serveRunning(box, command, context, warn),
+  )
+}
+
+async function serveRunning(
+  box: Sandbox,
+  command: ServeCommand,
+  context: CommandContext,
+  warn: (message: string) => void,
+): Promise<number> {
+  const { output } = context
   const release = await holdSandbox(box, context)
   try {
     const server = await box.ssh().prepareServer({
