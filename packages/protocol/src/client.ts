@@ -14,6 +14,7 @@ import {
 import {
   environment,
   exec,
+  GLOBAL_REQUEST,
   ptyRequest,
   REQUEST,
   subsystem,
@@ -24,6 +25,7 @@ import { defaultCrypto } from './crypto/native.ts'
 import type { CryptoProvider } from './crypto/provider.ts'
 import { deferred, ignore } from './deferred.ts'
 import { AuthenticationError, DisconnectError, SshError } from './errors.ts'
+import { verifyHostKeys } from './host-keys.ts'
 import type { Transport } from './io/transport.ts'
 import type { PublicKey } from './keys/public-key.ts'
 import {
@@ -96,6 +98,12 @@ export interface ClientOptions {
   readonly x11?: (origin: X11Origin) => Transport | Promise<Transport>
   /** Serves channels of other types that the server opens, by type; the rest is refused. */
   readonly channels?: Readonly<Record<string, ChannelHandler>>
+  /**
+   * Hears, once, of all host keys that the server announced and proved to hold, the present one
+   * among them: a chance to learn new keys and forget old ones. Certificates and kinds of key that
+   * are not in use here are left out.
+   */
+  readonly onHostKeys?: (keys: readonly PublicKey[]) => void
   /** Text the server shows before the user is in. Untrusted: strip control characters. */
   readonly onBanner?: (text: string) => void
   /** Lines about what passes, without secrets, for finding faults. */
@@ -136,7 +144,8 @@ export async function connect(transport: Transport, options: ClientOptions): Pro
   requireTransport(transport)
   requireString(options?.username, 'username')
   requireFunction(options.hostKey, 'hostKey')
-  for (const name of ['agentForward', 'x11'] as const) optionalFunction(options[name], name)
+  for (const name of ['agentForward', 'x11', 'onHostKeys', 'onBanner'] as const)
+    optionalFunction(options[name], name)
   if (!Array.isArray(options.auth)) throw new TypeError('auth must be an array of methods')
   validateCommon(options)
   return establish(transport, options)
@@ -162,7 +171,11 @@ export class Client {
   readonly #link: Link
   readonly #incoming: IncomingChannels
   readonly #auth: AuthSequence
+  readonly #crypto: CryptoProvider
+  readonly #algorithms: Algorithms
   readonly #ready = deferred<void>()
+  #hostKeysTold = false
+  #noMoreSessions = false
   #methods: readonly string[] = []
   #partialSuccess = false
 
@@ -171,12 +184,15 @@ export class Client {
     this.#options = options
     this.#auth = new AuthSequence(options.auth)
     const crypto = options.crypto ?? defaultCrypto()
-    const algorithms = preferKnown(modern(crypto), options.hostKey.keyTypes)
+    const preferred = preferKnown(modern(crypto), options.hostKey.keyTypes)
+    const algorithms = options.algorithms?.(preferred) ?? preferred
+    this.#crypto = crypto
+    this.#algorithms = algorithms
     this.#link = new Link({
       machine: new Machine({
         role: 'client',
         crypto,
-        algorithms: options.algorithms?.(algorithms) ?? algorithms,
+        algorithms,
         softwareVersion: SOFTWARE_VERSION,
         username: options.username,
         nowMs: nowMs(),
@@ -262,8 +278,20 @@ export class Client {
   }
 
   /** A session channel on which nothing was requested yet. */
-  session(): Promise<Channel> {
+  async session(): Promise<Channel> {
+    this.#needSessions()
     return this.#link.openChannel(CHANNEL_TYPE.SESSION, undefined, SESSION)
+  }
+
+  /**
+   * Promises the server that no more sessions will be opened (`no-more-sessions@openssh.com`), so
+   * that nobody who gets hold of the connection can run anything. Further attempts reject with
+   * SshError `SSH_REQUEST_REFUSED`; forwards go on.
+   */
+  noMoreSessions(): void {
+    if (this.#noMoreSessions) return
+    this.#noMoreSessions = true
+    this.#link.notifyGlobal(GLOBAL_REQUEST.NO_MORE_SESSIONS)
   }
 
   /**
@@ -353,6 +381,7 @@ export class Client {
       ...(x11 ? [[REQUEST.X11, x11Request.encode({ singleConnection: false, ...x11 })]] : []),
       ...(pty ? [[REQUEST.PTY, encodePty(pty)]] : []),
     ] as [string, Uint8Array][]
+    this.#needSessions()
     if (signal?.aborted) throw aborted(signal)
     let process: RemoteProcess | undefined
     const opening = this.#link.openChannel(
@@ -376,6 +405,12 @@ export class Client {
     }
     // It was made as soon as the channel was open, before any request could come on it.
     return process as RemoteProcess
+  }
+
+  #needSessions(): void {
+    if (this.#noMoreSessions) {
+      throw new SshError('SSH_REQUEST_REFUSED', 'no more sessions were announced')
+    }
   }
 
   async #request(
@@ -412,12 +447,23 @@ export class Client {
         this.#incoming.open(event)
         break
       case 'global-request':
+        if (event.request === GLOBAL_REQUEST.HOSTKEYS) this.#learnHostKeys(event.data)
         // Keepalives among them: any answer is a sign of life.
         if (event.wantReply) this.#link.machine.answerGlobalRequest(false)
         break
       case 'extension':
         break
     }
+  }
+
+  /** What is not proved, or comes again, is not told to anybody. */
+  #learnHostKeys(announcement: Uint8Array): void {
+    const { onHostKeys } = this.#options
+    if (onHostKeys === undefined || this.#hostKeysTold) return
+    this.#hostKeysTold = true
+    verifyHostKeys(this.#link, this.#crypto, this.#algorithms.hostKeys, announcement)
+      .then(onHostKeys)
+      .catch(ignore)
   }
 
   #answer(question: Question): void {

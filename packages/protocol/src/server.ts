@@ -8,6 +8,7 @@ import { defaultCrypto } from './crypto/native.ts'
 import type { CryptoProvider } from './crypto/provider.ts'
 import { deferred, ignore } from './deferred.ts'
 import { SshError } from './errors.ts'
+import { announceHostKeys, proveHostKeys } from './host-keys.ts'
 import type { Transport } from './io/transport.ts'
 import { type ChannelOpen, prohibit } from './join.ts'
 import type { PublicKey, Signer } from './keys/public-key.ts'
@@ -45,6 +46,11 @@ import { DISCONNECT } from './wire/numbers.ts'
 export interface ServerOptions {
   /** Keys that prove who we are, one of each type that clients may want. */
   readonly hostKeys: readonly Signer[]
+  /**
+   * Whether clients are told all host keys once their user is in, so that they can learn new ones
+   * (`hostkeys-00@openssh.com`). Default true.
+   */
+  readonly announceHostKeys?: boolean
   /** Who may come in; a method without a handler is not offered. */
   readonly auth: ServerAuthHandlers
   /** Serves exec, shell and subsystem alike; those below come first. */
@@ -244,6 +250,9 @@ export class ServerConnection {
         break
       case 'authenticated':
         this.#username = event.username
+        if (this.#options.announceHostKeys !== false) {
+          announceHostKeys(this.#link, this.#options.hostKeys)
+        }
         this.#ready.resolve()
         break
       case 'channel-open':
@@ -302,6 +311,9 @@ export class ServerConnection {
     readonly data: Uint8Array
   }): GlobalAnswer | Promise<GlobalAnswer> {
     if (request === GLOBAL_REQUEST.NO_MORE_SESSIONS) return new Uint8Array(0)
+    if (request === GLOBAL_REQUEST.HOSTKEYS_PROVE) {
+      return proveHostKeys(this.#link, this.#options.hostKeys, data)
+    }
     return this.#forwards.request(request, data)
   }
 

@@ -34,6 +34,9 @@ export const GLOBAL_REQUEST = {
   KEEPALIVE: 'keepalive@openssh.com',
   /** The client will open no further session; OpenSSH's PROTOCOL §2.2. */
   NO_MORE_SESSIONS: 'no-more-sessions@openssh.com',
+  /** Other host keys of a server, and their proof; OpenSSH's PROTOCOL §2.5. */
+  HOSTKEYS: 'hostkeys-00@openssh.com',
+  HOSTKEYS_PROVE: 'hostkeys-prove-00@openssh.com',
   TCPIP_FORWARD: 'tcpip-forward',
   CANCEL_TCPIP_FORWARD: 'cancel-tcpip-forward',
   STREAMLOCAL_FORWARD: 'streamlocal-forward@openssh.com',
