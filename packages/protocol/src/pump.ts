@@ -225,6 +225,8 @@ export class Pump {
         // Room was made: writers may go on while this chunk is under way.
         this.#turn()
         await this.#transport.write(output)
+        // By the contract of `write` nobody looks at it any more.
+        this.#machine.recycle(output)
       }
     } catch (error) {
       this.#transportFailed(error)

@@ -49,14 +49,14 @@ function gcm(name: string, keyBytes: number): CipherSpec {
         packetLength: uint32,
         open(packet) {
           const end = packet.length - TAG_BYTES
-          const authentic = cipher.open(
+          const body = cipher.open(
             nonce,
             packet.subarray(0, 4),
             packet.subarray(4, end),
             packet.subarray(end),
           )
           countInvocation(nonce)
-          return authentic
+          return body
         },
       }
     },
@@ -120,9 +120,10 @@ export const chacha20Poly1305: CipherSpec = {
       open(packet, sequenceNumber) {
         const end = packet.length - TAG_BYTES
         core.begin(sequenceNumber)
-        if (!equalBytes(core.tag(packet.subarray(0, end)), packet.subarray(end))) return false
-        core.cryptData(packet.subarray(4, end))
-        return true
+        if (!equalBytes(core.tag(packet.subarray(0, end)), packet.subarray(end))) return undefined
+        const body = packet.subarray(4, end)
+        core.cryptData(body)
+        return body
       },
     }
   },
@@ -234,7 +235,7 @@ function openThenMac(cipher: StreamCipher, { tagBytes }: MacSpec, tagOf: TagOf):
       const end = packet.length - tagBytes
       cipher.apply(packet.subarray(AES_BLOCK_BYTES, end))
       const tag = cut(tagOf(sequenceNumber, packet.subarray(0, end)), tagBytes)
-      return equalBytes(tag, packet.subarray(end))
+      return equalBytes(tag, packet.subarray(end)) ? packet.subarray(4, end) : undefined
     },
   }
 }
@@ -263,9 +264,10 @@ function openEtm(cipher: StreamCipher, { tagBytes }: MacSpec, tagOf: TagOf): Pac
     open(packet, sequenceNumber) {
       const end = packet.length - tagBytes
       const tag = cut(tagOf(sequenceNumber, packet.subarray(0, end)), tagBytes)
-      if (!equalBytes(tag, packet.subarray(end))) return false
-      cipher.apply(packet.subarray(4, end))
-      return true
+      if (!equalBytes(tag, packet.subarray(end))) return undefined
+      const body = packet.subarray(4, end)
+      cipher.apply(body)
+      return body
     },
   }
 }

@@ -39,10 +39,11 @@ export interface PacketOpener {
    */
   packetLength(head: Uint8Array, sequenceNumber: number): number
   /**
-   * Verifies and decrypts the whole packet (head included, tag at the end) in place, so that bytes
-   * 4 to length − tagBytes are `padding_length ‖ payload ‖ padding`. False if it is not authentic.
+   * Verifies and decrypts the whole packet (head included, tag at the end) and returns
+   * `padding_length ‖ payload ‖ padding`, decrypted in place or in an array of its own. Undefined if
+   * it is not authentic.
    */
-  open(packet: Uint8Array, sequenceNumber: number): boolean
+  open(packet: Uint8Array, sequenceNumber: number): Uint8Array | undefined
 }
 
 /** A message authentication code, RFC 4253 §6.4. */

@@ -17,9 +17,9 @@ export function portableGcm(key: Uint8Array): AesGcm {
       sealed.set(tag, data.length)
       try {
         data.set(gcm(copy, nonce, aad).decrypt(sealed))
-        return true
+        return data
       } catch {
-        return false
+        return undefined
       }
     },
   }

@@ -18,8 +18,16 @@ export interface KeyedMac {
 export interface AesGcm {
   /** Encrypts `data` in place, returns the 16-byte tag. `nonce` has 12 bytes. */
   seal(nonce: Uint8Array, aad: Uint8Array, data: Uint8Array): Uint8Array
-  /** Decrypts `data` in place; false (and unspecified contents) if `tag` does not fit. */
-  open(nonce: Uint8Array, aad: Uint8Array, data: Uint8Array, tag: Uint8Array): boolean
+  /**
+   * The plaintext: `data` itself, decrypted in place, or an array of its own. Undefined (and
+   * unspecified contents of `data`) if `tag` does not fit.
+   */
+  open(
+    nonce: Uint8Array,
+    aad: Uint8Array,
+    data: Uint8Array,
+    tag: Uint8Array,
+  ): Uint8Array | undefined
 }
 
 /** A running keystream; each call continues where the last one stopped. */

@@ -68,8 +68,8 @@ class WebSocketTransport implements Transport {
       return rejected(new SshError('SSH_TRANSPORT', 'the writing side has been closed'))
     }
     return this.#inOrder(async () => {
-      // `send` takes a copy. A shared buffer it would refuse; nothing of ours is one.
-      this.#socket.send(chunk as Uint8Array<ArrayBuffer>)
+      // A browser's `send` copies, but not everyone who looks like one does.
+      this.#socket.send(chunk.slice())
       while (this.#socket.bufferedAmount > BUFFERED_BYTES_MAX && this.#failure === undefined) {
         await new Promise((resolve) => setTimeout(resolve, POLL_MS))
       }

@@ -46,7 +46,9 @@ class WebStreams implements Transport {
   write(chunk: Uint8Array): Promise<void> {
     if (this.#aborted !== undefined) return rejected(this.#aborted)
     if (chunk.length === 0) return Promise.resolve()
-    return this.#guard(this.#writer.write(chunk))
+    // A stream may go on holding what it has taken, as an identity TransformStream does; a
+    // transport's writer may use its buffer again.
+    return this.#guard(this.#writer.write(chunk.slice()))
   }
 
   close(): Promise<void> {

@@ -60,7 +60,12 @@ function cbcFile(keyBytes: number): FileCipher {
 function gcmFile(keyBytes: number): FileCipher {
   return {
     ...{ keyBytes, ivBytes: 12, blockBytes: 16, tagBytes: 16 },
-    open: (crypto, key, iv, data, tag) => crypto.aesGcm(key).open(iv, nothing, data, tag),
+    open(crypto, key, iv, data, tag) {
+      const plaintext = crypto.aesGcm(key).open(iv, nothing, data, tag)
+      if (plaintext === undefined) return false
+      data.set(plaintext)
+      return true
+    },
   }
 }
 

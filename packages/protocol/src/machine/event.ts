@@ -34,6 +34,16 @@ export type AuthAttempt =
     }
   | { readonly method: 'password'; readonly password: string; readonly newPassword?: string }
   | { readonly method: 'keyboard-interactive'; readonly submethods?: readonly string[] }
+  | {
+      readonly method: 'hostbased'
+      /** Host key of this machine. */
+      readonly publicKey: PublicKey
+      readonly algorithm: string
+      /** Name under which the server knows this machine. */
+      readonly hostName: string
+      /** User name here. */
+      readonly clientUser: string
+    }
 
 /** How an attempt ended, as told to the next `authenticate-next`. */
 export interface AuthOutcome {
@@ -69,6 +79,16 @@ export type AuthRequest =
       readonly submethods: readonly string[]
       /** Answers to the prompts of the previous `prompt` verdict; undefined at the start. */
       readonly responses: readonly string[] | undefined
+    }
+  | {
+      readonly method: 'hostbased'
+      /** The key whose signature has been verified. Whether it is that host's is not known yet. */
+      readonly publicKey: PublicKey
+      readonly algorithm: string
+      /** Claimed; OpenSSH's client ends it with a dot. */
+      readonly hostName: string
+      /** Claimed by whoever holds the host key. */
+      readonly clientUser: string
     }
 
 /** A server's verdict on an `AuthRequest`. */

@@ -54,6 +54,8 @@ const EXTENSION = {
   SIGNATURE_ALGORITHMS: 'server-sig-algs',
   HOSTBOUND: 'publickey-hostbound@openssh.com',
   PING: 'ping@openssh.com',
+  /** The server may tell its extensions anew once it knows the user. */
+  IN_AUTH: 'ext-info-in-auth@openssh.com',
 } as const
 const NOTHING = new Uint8Array(0)
 const ascii = new TextEncoder()
@@ -147,6 +149,14 @@ export class Machine {
   /** Next bytes to send, at most about 64 KiB, the caller's to keep; undefined if there are none. */
   takeOutput(): Uint8Array | undefined {
     return this.#writer.take()
+  }
+
+  /**
+   * Gives back what `takeOutput` gave, once it and all before it were sent and nobody will look at it
+   * again. Optional; it saves the making of new buffers.
+   */
+  recycle(output: Uint8Array): void {
+    this.#writer.recycle(output)
   }
 
   /** Bytes queued and not yet taken. */
@@ -475,6 +485,10 @@ export class Machine {
         this.#writer.packet(extInfo.encode({ extensions: this.#serverExtensions() }))
       }
       if (this.#options.role === 'client') {
+        if (this.#kex.peerWantsExtInfo) {
+          const extensions = [{ name: EXTENSION.IN_AUTH, value: ascii.encode('0') }]
+          this.#writer.packet(extInfo.encode({ extensions }))
+        }
         this.#writer.packet(serviceRequest.encode({ serviceName: USERAUTH }))
       }
     }

@@ -17,12 +17,14 @@ const CLEAR = {
   headBytes: 4,
   seal(): void {},
   packetLength: (head: Uint8Array): number => getUint32(head, 0),
-  open: (): boolean => true,
+  open: (packet: Uint8Array): Uint8Array => packet.subarray(4),
 } satisfies PacketSealer & PacketOpener
 
 /** Output is gathered in chunks of this size, one write each: two full data packets and change. */
 const CHUNK_BYTES = 66 * 1024
 const PADDING_POOL_BYTES = 4096
+/** Enough for all that may be unsent, see `OUTPUT_BYTES_SOFT`. */
+const FREE_CHUNKS_MAX = 8
 
 /** Seals payloads and queues the packets until they are taken. */
 export class PacketWriter {
@@ -31,6 +33,9 @@ export class PacketWriter {
   #sequenceNumber = 0
   /** Full chunks, oldest first. */
   #full: Uint8Array[] = []
+  /** Buffers of full chunks that were taken and may come back, and those that did. */
+  readonly #lent: Set<ArrayBufferLike> = new Set()
+  readonly #free: Uint8Array[] = []
   #chunk: Uint8Array = new Uint8Array(4096)
   /** Within `#chunk`: bytes before `#start` were taken, those up to `#end` are sealed. */
   #start = 0
@@ -123,6 +128,7 @@ export class PacketWriter {
     const full = this.#full.shift()
     if (full !== undefined) {
       this.#queuedBytes -= full.length
+      if (full.buffer.byteLength === CHUNK_BYTES) this.#lent.add(full.buffer)
       return full
     }
     if (this.#end === this.#start) return undefined
@@ -132,11 +138,22 @@ export class PacketWriter {
     return view
   }
 
-  /** Never reuses a chunk: what was taken may still be on its way out. */
+  /**
+   * Takes back what `take` gave, once it and all before it has been sent and nobody looks at it any
+   * more: making large buffers costs more than filling them. Not necessary.
+   */
+  recycle(chunk: Uint8Array): void {
+    if (this.#lent.delete(chunk.buffer) && this.#free.length < FREE_CHUNKS_MAX) {
+      this.#free.push(new Uint8Array(chunk.buffer))
+    }
+  }
+
+  /** Never reuses a chunk by itself: what was taken may still be on its way out. */
   #room(size: number): void {
     if (this.#chunk.length - this.#end >= size) return
     if (this.#end > this.#start) this.#full.push(this.#chunk.subarray(this.#start, this.#end))
-    this.#chunk = new Uint8Array(Math.max(CHUNK_BYTES, size))
+    const recycled = size <= CHUNK_BYTES ? this.#free.pop() : undefined
+    this.#chunk = recycled ?? new Uint8Array(Math.max(CHUNK_BYTES, size))
     this.#start = 0
     this.#end = 0
   }
@@ -157,6 +174,9 @@ interface Partial {
   filled: number
 }
 
+/** A buffer larger than this is not kept for the next packet. */
+const SCRATCH_BYTES_MAX = 64 * 1024
+
 /** Cuts packets out of what arrived and opens them. */
 export class PacketReader {
   #opener: PacketOpener = CLEAR
@@ -167,6 +187,8 @@ export class PacketReader {
   /** The head of a packet whose first bytes came in different chunks. */
   #head: number[] = []
   #partial: Partial | undefined
+  /** Where the last straddling packet was gathered, if nothing handed out refers to it. */
+  #scratch: Uint8Array = new Uint8Array(0)
   #decompress: ((payload: Uint8Array) => Uint8Array) | undefined
   packetsSinceKeys = 0
   bytesSinceKeys = 0
@@ -202,12 +224,13 @@ export class PacketReader {
     for (;;) {
       const chunk = this.#chunks[0]
       if (chunk === undefined) return undefined
-      const packet = this.#partial === undefined ? this.#begin(chunk) : this.#continue(chunk)
+      const gathered = this.#partial !== undefined
+      const packet = gathered ? this.#continue(chunk) : this.#begin(chunk)
       if (this.#at === chunk.length) {
         this.#chunks.shift()
         this.#at = 0
       }
-      if (packet !== undefined) return this.#open(packet)
+      if (packet !== undefined) return this.#open(packet, gathered)
     }
   }
 
@@ -222,7 +245,7 @@ export class PacketReader {
         this.#at = end
         return packet
       }
-      this.#partial = { buffer: new Uint8Array(size), filled: 0 }
+      this.#partial = { buffer: this.#gather(size), filled: 0 }
       return this.#continue(chunk)
     }
     while (this.#at < chunk.length && this.#head.length < headBytes) {
@@ -231,10 +254,18 @@ export class PacketReader {
     if (this.#head.length < headBytes) return undefined
     const head = Uint8Array.from(this.#head)
     this.#head = []
-    const buffer = new Uint8Array(this.#size(head))
+    const buffer = this.#gather(this.#size(head))
     buffer.set(head)
     this.#partial = { buffer, filled: headBytes }
     return this.#continue(chunk)
+  }
+
+  /** Room for a packet that comes in pieces. */
+  #gather(size: number): Uint8Array {
+    if (this.#scratch.length < size) return new Uint8Array(size)
+    const buffer = this.#scratch.subarray(0, size)
+    this.#scratch = new Uint8Array(0)
+    return buffer
   }
 
   #continue(chunk: Uint8Array): Uint8Array | undefined {
@@ -264,19 +295,23 @@ export class PacketReader {
     return 4 + length + tagBytes
   }
 
-  #open(packet: Uint8Array): Uint8Array {
-    if (!this.#opener.open(packet, this.#sequenceNumber)) {
+  /** `gathered`: the packet is in a buffer of ours and not in a chunk. */
+  #open(packet: Uint8Array, gathered: boolean): Uint8Array {
+    const body = this.#opener.open(packet, this.#sequenceNumber)
+    if (body === undefined) {
       throw new SshError('SSH_MAC_INVALID', 'a packet failed its integrity check')
     }
     this.#sequenceNumber = (this.#sequenceNumber + 1) >>> 0
     this.packetsSinceKeys++
     this.bytesSinceKeys += packet.length
-    const end = packet.length - this.#opener.tagBytes
-    const padding = packet[4] as number
-    if (padding < 4 || padding > end - 6) {
+    if (gathered && body.buffer !== packet.buffer && packet.length <= SCRATCH_BYTES_MAX) {
+      this.#scratch = new Uint8Array(packet.buffer)
+    }
+    const padding = body[0] as number
+    if (padding < 4 || padding > body.length - 2) {
       throw new SshError('SSH_PROTOCOL', `a packet with ${padding} bytes of padding`)
     }
-    const payload = packet.subarray(5, end - padding)
+    const payload = body.subarray(1, body.length - padding)
     if (this.#decompress === undefined) return payload
     const decompressed = this.#decompress(payload)
     if (decompressed.length === 0) throw new SshError('SSH_PROTOCOL', 'an empty message')

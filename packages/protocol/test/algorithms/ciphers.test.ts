@@ -85,8 +85,8 @@ for (const [cipher, mac] of pairs) {
               sealer.seal(bytes, sequenceNumber)
               const head = bytes.subarray(0, opener.headBytes)
               assert.is(opener.packetLength(head, sequenceNumber), length)
-              assert.ok(opener.open(bytes, sequenceNumber))
-              assert.is(toHex(bytes.subarray(4, bytes.length - sealer.tagBytes)), body)
+              const opened = opener.open(bytes, sequenceNumber)
+              assert.is(opened && toHex(opened), body)
               sequenceNumber = (sequenceNumber + 1) >>> 0
             }
           },

