@@ -91,6 +91,34 @@ export function keyboardInteractive(
   }
 }
 
+/**
+ * Host-based authentication, RFC 4252 §9: the key of this machine vouches for its user. `hostName`
+ * is the name under which the server knows this machine.
+ */
+export function hostbased(
+  signer: Signer,
+  names: { readonly hostName: string; readonly clientUser: string },
+): AuthMethod {
+  const { hostName, clientUser } = names
+  if (typeof hostName !== 'string' || typeof clientUser !== 'string') {
+    throw new TypeError('hostName and clientUser must be strings')
+  }
+  return {
+    name: 'hostbased',
+    start: () => {
+      const run = new PublickeyRun(signer)
+      return {
+        async next(context) {
+          const attempt = await run.next(context)
+          if (attempt?.method !== 'publickey') return undefined
+          return { ...attempt, method: 'hostbased', hostName, clientUser }
+        },
+        signer: (key) => run.signer(key),
+      }
+    },
+  }
+}
+
 /** The method `none`, RFC 4252 §5.2, for servers that let everybody in. */
 export function none(): AuthMethod {
   return { name: 'none', start: () => ({ next: once({ method: 'none' }) }) }
@@ -181,18 +209,54 @@ function once(attempt: AuthAttempt): () => AuthAttempt | undefined {
 
 /** What an attempt was, for an error message; never the secret of it. */
 export function describeAttempt(attempt: AuthAttempt): string {
-  if (attempt.method !== 'publickey') return attempt.method
-  return `publickey (${attempt.publicKey.type} ${attempt.publicKey.fingerprint()})`
+  if (attempt.method !== 'publickey' && attempt.method !== 'hostbased') return attempt.method
+  return `${attempt.method} (${attempt.publicKey.type} ${attempt.publicKey.fingerprint()})`
 }
 
-/** Goes through the methods of one connection in order. */
+/** How far authentication has come, as told to a plan. */
+export interface AuthState {
+  readonly username: string
+  /** What the server can continue with; undefined before it has said anything. */
+  readonly methods: readonly string[] | undefined
+  /** Whether the latest attempt was a step of several that succeeded (RFC 4252 §5.1). */
+  readonly partialSuccess: boolean
+  /** Everything tried so far, in words, as in the error at the end. */
+  readonly tried: readonly string[]
+}
+
+/**
+ * Decides what to try next, as a generator: each method that it yields is tried until it has nothing
+ * more to offer or a step has succeeded, and `yield` gives the state then. Its end gives up. What a
+ * server cannot continue with is tried all the same, for the plan has been told.
+ *
+ * @example
+ * async function* plan({ methods }: AuthState): AuthSteps {
+ *   const { partialSuccess } = yield publickey(key)
+ *   if (partialSuccess) yield keyboardInteractive(askForCode)
+ * }
+ */
+export type AuthPlan = (state: AuthState) => AuthSteps
+
+/** What a plan is: an async generator of methods. */
+export type AuthSteps = AsyncGenerator<AuthMethod, void, AuthState>
+
+interface Started {
+  readonly name: string
+  readonly run: AuthRun
+}
+
+/** Goes through the methods of one connection, in order or as planned. */
 export class AuthSequence {
-  readonly #runs: readonly { readonly name: string; readonly run: AuthRun }[]
+  /** Those of the list, or of the plan so far. */
+  readonly #runs: Started[]
+  readonly #plan: AuthPlan | undefined
   readonly #tried: string[] = []
+  #steps: AuthSteps | undefined
   #at = 0
 
-  constructor(methods: readonly AuthMethod[]) {
-    this.#runs = methods.map((method) => ({ name: method.name, run: method.start() }))
+  constructor(methods: readonly AuthMethod[] | AuthPlan) {
+    this.#plan = typeof methods === 'function' ? methods : undefined
+    this.#runs = typeof methods === 'function' ? [] : methods.map(started)
   }
 
   /** Everything tried so far, in words. */
@@ -214,18 +278,48 @@ export class AuthSequence {
     allowed: readonly string[] | undefined,
     afterPartialSuccess: boolean,
   ): Promise<AuthAttempt | undefined> {
+    if (this.#plan !== undefined) {
+      const { username } = context
+      const state = { username, methods: allowed, partialSuccess: afterPartialSuccess }
+      return this.#nextPlanned(this.#plan, context, state)
+    }
     if (afterPartialSuccess) this.#at = 0
     for (; this.#at < this.#runs.length; this.#at++) {
-      const { name, run } = this.#runs[this.#at] as { name: string; run: AuthRun }
+      const { name, run } = this.#runs[this.#at] as Started
       // `none` is never listed, and a signer refused by the list is no reason to skip the method.
       if (allowed !== undefined && name !== 'none' && !allowed.includes(name)) continue
-      const attempt = await run.next({ ...context, note: (what) => this.#tried.push(what) })
-      if (attempt !== undefined) {
-        this.#tried.push(describeAttempt(attempt))
-        return attempt
-      }
+      const attempt = await this.#attempt(run, context)
+      if (attempt !== undefined) return attempt
     }
     return undefined
+  }
+
+  async #nextPlanned(
+    plan: AuthPlan,
+    context: Omit<AuthContext, 'note'>,
+    reached: Omit<AuthState, 'tried'>,
+  ): Promise<AuthAttempt | undefined> {
+    let run = reached.partialSuccess ? undefined : this.current
+    for (;;) {
+      const attempt = run && (await this.#attempt(run, context))
+      if (attempt !== undefined) return attempt
+      const state = { ...reached, tried: [...this.#tried] }
+      this.#steps ??= plan(state)
+      const step = await this.#steps.next(state)
+      if (step.done === true) return undefined
+      this.#runs.push(started(step.value))
+      this.#at = this.#runs.length - 1
+      run = this.current
+    }
+  }
+
+  async #attempt(
+    run: AuthRun,
+    context: Omit<AuthContext, 'note'>,
+  ): Promise<AuthAttempt | undefined> {
+    const attempt = await run.next({ ...context, note: (what) => this.#tried.push(what) })
+    if (attempt !== undefined) this.#tried.push(describeAttempt(attempt))
+    return attempt
   }
 
   /** A signature by the signer that offered `key`; undefined, and a note, if it will not. */
@@ -241,4 +335,8 @@ export class AuthSequence {
     }
     return undefined
   }
+}
+
+function started(method: AuthMethod): Started {
+  return { name: method.name, run: method.start() }
 }

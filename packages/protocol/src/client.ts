@@ -1,7 +1,7 @@
 /** The client: connects, authenticates, and runs things at the other end. */
 import { modern } from './algorithms/modern.ts'
 import type { Algorithms, SignatureSpec } from './algorithms/spec.ts'
-import { type AuthMethod, AuthSequence } from './auth-methods.ts'
+import { type AuthMethod, type AuthPlan, AuthSequence } from './auth-methods.ts'
 import type { Channel, ChannelOptions } from './channel.ts'
 import { IncomingChannels } from './client-channels.ts'
 import type { RemoteListener } from './client-forwards.ts'
@@ -70,8 +70,8 @@ export interface ClientOptions {
   readonly username: string
   /** Required: there is no default that trusts. */
   readonly hostKey: HostKeyDecision
-  /** Tried in this order, as far as the server can continue with them. */
-  readonly auth: readonly AuthMethod[]
+  /** Tried in this order, as far as the server can continue with them; or a plan that decides. */
+  readonly auth: readonly AuthMethod[] | AuthPlan
   /** Default: `defaultCrypto()`. */
   readonly crypto?: CryptoProvider
   /** Gets the sound algorithms in the order that is fast here; returns what to use. */
@@ -146,7 +146,9 @@ export async function connect(transport: Transport, options: ClientOptions): Pro
   requireFunction(options.hostKey, 'hostKey')
   for (const name of ['agentForward', 'x11', 'onHostKeys', 'onBanner'] as const)
     optionalFunction(options[name], name)
-  if (!Array.isArray(options.auth)) throw new TypeError('auth must be an array of methods')
+  if (!Array.isArray(options.auth) && typeof options.auth !== 'function') {
+    throw new TypeError('auth must be an array of methods or a plan')
+  }
   validateCommon(options)
   return establish(transport, options)
 }

@@ -13,8 +13,12 @@ export * from './algorithms/spec.ts'
 export {
   type AuthContext,
   type AuthMethod,
+  type AuthPlan,
   type AuthRun,
+  type AuthState,
+  type AuthSteps,
   type Challenge,
+  hostbased,
   keyboardInteractive,
   none,
   type PasswordOptions,
@@ -49,10 +53,19 @@ export * from './io/node-streams.ts'
 export * from './io/transport.ts'
 export * from './io/web-socket.ts'
 export * from './io/web-streams.ts'
+export * from './keys/allowed-signers.ts'
+export {
+  type Authorization,
+  type AuthorizationRequest,
+  authorize,
+} from './keys/authorization.ts'
 export * from './keys/authorized-keys.ts'
+export * from './keys/certificate.ts'
 export * from './keys/known-hosts.ts'
 export * from './keys/private-key.ts'
 export * from './keys/public-key.ts'
+export * from './keys/public-key-file.ts'
+export * from './keys/ssh-signature.ts'
 export type { ConnectionLimits, Keepalive } from './link.ts'
 export type { AuthAttempt, Negotiated, Prompt } from './machine/event.ts'
 export type { ExitStatus, PtyOptions, RemoteProcess } from './process.ts'

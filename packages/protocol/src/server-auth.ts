@@ -43,6 +43,18 @@ export interface ServerAuthHandlers {
       readonly prompts: readonly Prompt[]
     }) => Promise<readonly string[]>,
   ) => AuthDecision | Promise<AuthDecision>
+  /**
+   * RFC 4252 §9: the machine of the client vouches for its user. The signature by `key` has been
+   * verified; that it is the key of `hostName` (which may end with a dot), that the connection comes
+   * from there and that `clientUser` may be `username` is for the handler to check.
+   */
+  readonly hostbased?: (request: {
+    readonly username: string
+    readonly key: PublicKey
+    readonly algorithm: string
+    readonly hostName: string
+    readonly clientUser: string
+  }) => AuthDecision | Promise<AuthDecision>
   /** Lets users in without proof. Think twice. */
   readonly none?: (request: { readonly username: string }) => boolean | Promise<boolean>
 }
@@ -72,11 +84,12 @@ export class Verdicts {
 
   /** Registered names of what can succeed. `none` is never told (RFC 4252 §5.2). */
   get methods(): readonly string[] {
-    const { publickey, password, keyboardInteractive } = this.#handlers
+    const { publickey, password, keyboardInteractive, hostbased } = this.#handlers
     return [
       ...(publickey ? ['publickey'] : []),
       ...(password ? ['password'] : []),
       ...(keyboardInteractive ? ['keyboard-interactive'] : []),
+      ...(hostbased ? ['hostbased'] : []),
     ]
   }
 
@@ -112,6 +125,11 @@ export class Verdicts {
           return { type: 'change-password', prompt: decision.changePassword }
         }
         return verdictOf(decision)
+      }
+      case 'hostbased': {
+        const { publicKey: key, method, ...claims } = request
+        const asked = { username, key, ...claims }
+        return verdictOf((await this.#handlers.hostbased?.(asked)) ?? false)
       }
       case 'keyboard-interactive':
         return this.#converse(username, request.submethods, request.responses)

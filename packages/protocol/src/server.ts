@@ -385,6 +385,7 @@ export class ServerConnection {
   }
 }
 
+const METHODS = ['publickey', 'password', 'keyboardInteractive', 'hostbased', 'none'] as const
 const HANDLERS = [
   'session',
   'exec',
@@ -403,7 +404,7 @@ function validate(options: ServerOptions): void {
   if (typeof options.auth !== 'object' || options.auth === null) {
     throw new TypeError('auth must be an object of handlers')
   }
-  for (const name of ['publickey', 'password', 'keyboardInteractive', 'none'] as const) {
+  for (const name of METHODS) {
     optionalFunction(options.auth[name], `auth.${name}`)
   }
   for (const name of HANDLERS) optionalFunction(options[name], name)

@@ -7,6 +7,7 @@ import type { Context } from '../machine/context.ts'
 import type { AuthAttempt } from '../machine/event.ts'
 import { MSG } from '../wire/numbers.ts'
 import {
+  hostbasedRequest,
   keyboardInteractiveRequest,
   passwordRequest,
   publickeyHostboundRequest,
@@ -25,6 +26,8 @@ import {
 import { Writer } from '../wire/writer.ts'
 
 type PublickeyAttempt = Extract<AuthAttempt, { readonly method: 'publickey' }>
+
+type SignedAttempt = Extract<AuthAttempt, { readonly publicKey: PublicKey }>
 
 type State =
   /** A question to the outside is open, or nothing was asked yet. */
@@ -166,6 +169,17 @@ export class ClientAuth {
         const fields = keyboardInteractiveRequest.encode({ languageTag: '', submethods })
         return this.#send('keyboard-interactive', fields)
       }
+      case 'hostbased': {
+        const { publicKey, algorithm, hostName, clientUser } = attempt
+        const methodSpecific = hostbasedRequest.encode({
+          ...{ algorithm, hostKey: publicKey.blob, hostName, clientUser },
+          signaturePart: NOTHING,
+        })
+        const { username } = this.#options
+        const serviceName = 'ssh-connection'
+        const fields = { username, serviceName, methodName: 'hostbased', methodSpecific }
+        return this.#signAndSend(attempt, userauthRequest.encode(fields))
+      }
     }
   }
 
@@ -194,7 +208,8 @@ export class ClientAuth {
         })
       }
       case 'none':
-        throw new SshError('SSH_PROTOCOL', 'a method message in answer to "none"')
+      case 'hostbased':
+        throw new SshError('SSH_PROTOCOL', `a method message in answer to "${attempt.method}"`)
     }
   }
 
@@ -205,7 +220,11 @@ export class ClientAuth {
     if (!attempt.publicKey.equals(PublicKey.fromBlob(answer.publicKey))) {
       throw new SshError('SSH_PROTOCOL', 'PK_OK for a key that was not offered')
     }
-    const request = userauthRequest.encode(this.#publickeyRequest(attempt, true))
+    this.#signAndSend(attempt, userauthRequest.encode(this.#publickeyRequest(attempt, true)))
+  }
+
+  /** Sends a request with its signature, which comes last in it and covers all before. */
+  #signAndSend(attempt: SignedAttempt, request: Uint8Array): void {
     const data = publickeySigned.encode({ sessionId: this.#context.sessionId, request })
     this.#state = { phase: 'asking' }
     const { publicKey, algorithm } = attempt

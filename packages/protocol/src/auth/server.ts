@@ -9,6 +9,7 @@ import type { AuthRequest, AuthVerdict, Prompt } from '../machine/event.ts'
 import { DISCONNECT, MSG } from '../wire/numbers.ts'
 import { Reader } from '../wire/reader.ts'
 import {
+  hostbasedRequest,
   keyboardInteractiveRequest,
   passwordRequest,
   publickeyHostboundRequest,
@@ -100,6 +101,8 @@ export class ServerAuth {
       case 'publickey':
       case HOSTBOUND:
         return this.#publickey(request)
+      case 'hostbased':
+        return this.#hostbased(request)
       case 'password':
         return this.#password(request)
       case 'keyboard-interactive': {
@@ -148,6 +151,35 @@ export class ServerAuth {
     })
     if (!spec.verify(this.#context.crypto, publicKey, data, signature)) return this.#fail(true)
     this.#ask({ method: 'publickey', publicKey, algorithm, probe: false })
+  }
+
+  /** RFC 4252 §9. There is no probe; the signature is verified before anybody is asked. */
+  #hostbased(request: UserauthRequest): void {
+    const { signaturePart, hostKey, ...claims } = hostbasedRequest.decode(request.methodSpecific)
+    const { algorithm } = claims
+    const reader = new Reader(signaturePart)
+    const signature = reader.string()
+    reader.end()
+    const { crypto, algorithms, sessionId } = this.#context
+    const spec = algorithms.userKeys.find(({ name }) => name === algorithm)
+    if (spec === undefined || !this.#methods.includes('hostbased')) return this.#fail(true)
+    let publicKey: PublicKey
+    try {
+      publicKey = PublicKey.fromBlob(hostKey)
+    } catch {
+      return this.#fail(true)
+    }
+    const methodSpecific = hostbasedRequest.encode({
+      ...claims,
+      hostKey,
+      signaturePart: new Uint8Array(0),
+    })
+    const signed = userauthRequest.encode({ ...request, methodSpecific })
+    const data = publickeySigned.encode({ sessionId, request: signed })
+    if (publicKey.type !== spec.keyType || !spec.verify(crypto, publicKey, data, signature)) {
+      return this.#fail(true)
+    }
+    this.#ask({ method: 'hostbased', publicKey, ...claims })
   }
 
   #password(request: UserauthRequest): void {

@@ -61,6 +61,26 @@ export interface PublickeySigned {
 }
 export const publickeySigned: Struct<PublickeySigned> = struct({ sessionId: string, request: rest })
 
+/** Method fields of `hostbased`, RFC 4252 §9. The signature is over the same data as above. */
+export interface HostbasedRequest {
+  readonly algorithm: string
+  /** Host key of the client's machine. */
+  readonly hostKey: Uint8Array
+  /** Full name of that machine. */
+  readonly hostName: string
+  /** User name there. */
+  readonly clientUser: string
+  /** `string signature`, or nothing in what is signed. */
+  readonly signaturePart: Uint8Array
+}
+export const hostbasedRequest: Struct<HostbasedRequest> = struct({
+  algorithm: ascii,
+  hostKey: string,
+  hostName: utf8,
+  clientUser: utf8,
+  signaturePart: rest,
+})
+
 /** Method fields of `password`, RFC 4252 §8. */
 export interface PasswordRequest {
   readonly change: boolean
