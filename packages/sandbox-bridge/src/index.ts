@@ -20,12 +20,19 @@ export {
 export { GuestConnection } from './guest-connection.ts'
 export { GuestUserError } from './guest-user.ts'
 export {
+  type AuthorizeOptions,
   type AuthorizeResult,
   authorizeKeys,
+  revokeKey,
+} from './home/authorize.ts'
+export {
+  type AuthorizedKeys,
   readAuthorizedKeys,
+  readAuthorizedKeysFile,
   requireAuthorizedKeys,
 } from './home/authorized-keys.ts'
 export { SandboxError, type SandboxErrorCode } from './home/errors.ts'
+export { authorizedKeysPaths, sandboxKeysPath } from './home/grants.ts'
 export { type Home, type HomeOptions, openHome } from './home/home.ts'
 export {
   findMicrosandbox,
@@ -53,6 +60,17 @@ export {
   type ServeGuestOptions,
   serveGuest,
 } from './serve-guest.ts'
+export type { AcceptedConnection, ServeOptions } from './server/accept.ts'
+export type {
+  EventSource,
+  ForwardSubject,
+  Identity,
+  ServerEvent,
+  ServerEventListener,
+  SessionSubject,
+  Traffic,
+} from './server/events.ts'
+export { permits } from './server/visit.ts'
 export type { SessionSettings } from './settings.ts'
 export { SftpClient } from './sftp-client.ts'
 export {

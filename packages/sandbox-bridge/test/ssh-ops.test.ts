@@ -21,7 +21,7 @@ import {
 } from '@sandbox-ssh/protocol'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { authorizeKeys } from '../src/home/authorized-keys.ts'
+import { authorizeKeys } from '../src/home/authorize.ts'
 import { sandbox } from '../src/sandbox.ts'
 import type { SshServer } from '../src/ssh-server.ts'
 import { memorySandbox, temporaryDirectory } from './memory-sandbox.ts'

@@ -1,11 +1,62 @@
-/** Lines of `authorized_keys`, by microsandbox's rules: a type word and a blob, or a blob alone. */
-import { PublicKey, Reader } from '@sandbox-ssh/protocol'
+/**
+ * Lines of `authorized_keys`: a type word and a blob, or a blob alone, as microsandbox takes them;
+ * before either of them options, as sshd does.
+ */
+import {
+  type AuthorizedKey,
+  PublicKey,
+  parseAuthorizedKeys,
+  Reader,
+  type RestrictingOption,
+} from '@sandbox-ssh/protocol'
 import { SandboxError } from './errors.ts'
 
+/** Restrictions that the server enforces; a line with any other lets nobody in. */
+export const HONOURED_OPTIONS: readonly RestrictingOption[] = [
+  'command',
+  'expiry-time',
+  'from',
+  'no-agent-forwarding',
+  'no-port-forwarding',
+  'no-pty',
+  'no-user-rc',
+  'no-x11-forwarding',
+  'permitlisten',
+  'permitopen',
+  'restrict',
+]
+
 /**
- * Reads one key line. If its first word begins with `ssh-` or `ecdsa-` the second is the key's
- * data, else the first is; what follows is a comment. Lines with options (`from=…`, `restrict`)
- * are refused rather than stripped: an option that is not enforced must not let anybody in.
+ * Reads one key line with its options; `number` is its place in the file, from 1. An option that is
+ * not enforced, or not understood, must not let anybody in.
+ * @throws SandboxError `AUTHORIZED_KEY_INVALID`; the message never repeats the key
+ */
+export function parseGrantLine(line: string, number = 1): AuthorizedKey {
+  const text = line.trim()
+  // Every key's data begins with a length below 2^24. Words before it can only be options.
+  const [first = '', second] = text.split(/\s+/)
+  const isTyped = /^(ssh-|ecdsa-|sk-)/.test(first) && (second === undefined || /^AAAA/.test(second))
+  const isBare = isTyped || first.startsWith('AAAA') || !/\sAAAA/.test(text)
+  const canonical = isBare ? lineOf(parseKeyLine(text)) : text
+  const { keys, errors } = parseAuthorizedKeys(canonical, { honours: HONOURED_OPTIONS })
+  const [grant] = keys
+  if (grant === undefined) throw invalid(`invalid line: ${printable(errors[0]?.message ?? '')}`)
+  if (!isBare) checkedKey(grant.key.blob, grant.key.comment)
+  return { ...grant, line: number }
+}
+
+/** The options at the head of a line as they are written, and the rest. */
+export function splitGrantLine(line: string): { readonly options: string; readonly rest: string } {
+  const text = line.trim()
+  const { options = '', rest = text } =
+    /^(?<options>(?:[^\s"]|"(?:[^"\\]|\\"|\\(?!"))*")+)\s+(?<rest>\S.*)$/s.exec(text)?.groups ?? {}
+  const isKey = /^(ssh-|ecdsa-|sk-|AAAA)/.test(options) && !options.includes('"')
+  return isKey ? { options: '', rest: text } : { options, rest }
+}
+
+/**
+ * Reads one key without options. If its first word begins with `ssh-` or `ecdsa-` the second is the
+ * key's data, else the first is; what follows is a comment.
  * @throws SandboxError `AUTHORIZED_KEY_INVALID`; the message never repeats the line
  */
 export function parseKeyLine(line: string): PublicKey {
@@ -17,10 +68,6 @@ export function parseKeyLine(line: string): PublicKey {
   }
   const typed = first.startsWith('ssh-') || first.startsWith('ecdsa-')
   if (typed && second === undefined) throw invalid('public key is missing key data')
-  // Every key's data begins with a length below 2^24. Words before it can only be options.
-  if (!typed && !first.startsWith('AAAA') && words.some((word) => word.startsWith('AAAA'))) {
-    throw invalid('invalid public key: options before a key are not supported')
-  }
   const blob = decodeBase64(typed ? (second ?? '') : first)
   if (blob === undefined) throw invalid('invalid public key')
   return checkedKey(blob, words.slice(typed ? 2 : 1).join(' '))
@@ -86,9 +133,14 @@ function between(value: number, least: number, most: number): boolean {
   return value >= least && value <= most
 }
 
+/** One line, whatever the comment is. */
+function lineOf(key: PublicKey): string {
+  return key.toString().replace(/[\r\n]/g, ' ')
+}
+
 /** A word from a key, fit for a terminal. */
 function printable(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 64)
+  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 100)
 }
 
 function invalid(message: string, cause?: unknown): SandboxError {

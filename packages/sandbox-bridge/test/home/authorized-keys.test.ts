@@ -4,12 +4,10 @@ import { join } from 'node:path'
 import { generateKey } from '@sandbox-ssh/protocol'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import {
-  authorizeKeys,
-  readAuthorizedKeys,
-  requireAuthorizedKeys,
-} from '../../src/home/authorized-keys.ts'
+import { authorizeKeys, revokeKey } from '../../src/home/authorize.ts'
+import { readAuthorizedKeys, requireAuthorizedKeys } from '../../src/home/authorized-keys.ts'
 import { SandboxError } from '../../src/home/errors.ts'
+import { sandboxKeysPath } from '../../src/home/grants.ts'
 import type { Home } from '../../src/home/home.ts'
 import { temporaryHome } from './temporary.ts'
 
@@ -96,7 +94,8 @@ test('input that is no key is refused in the words of the reference', async () =
   await refused(home, '-----BEGIN OPENSSH PRIVATE KEY-----', /^invalid public key$/)
   const [, blob = ''] = line('').split(' ')
   await refused(home, `ssh-ed25519 ${blob.slice(0, -8)}`, /^invalid public key$/)
-  await refused(home, `restrict ssh-ed25519 ${blob}`, /options before a key are not supported/)
+  await refused(home, `tunnel-all ssh-ed25519 ${blob}`, /unknown option "tunnel-all"/)
+  await refused(home, `verify-required ssh-ed25519 ${blob}`, /cannot be honoured here/)
   await refused(home, `sk-ssh-ed25519@openssh.com ${blob}`, /are not supported/)
   assert.throws(() => statSync(home.authorizedKeysPath), /ENOENT/)
 })
@@ -118,20 +117,89 @@ test('keys added at once are all there', async () => {
   assert.equal(content(home).trim().split('\n').sort(), lines.slice().sort())
 })
 
-test('bad lines are skipped with a warning, and lines with options let nobody in', () => {
+test('bad lines are skipped with a warning, and options that are not enforced let nobody in', () => {
   const home = temporaryHome()
   mkdirSync(home.sshPath, { mode: 0o700 })
-  const good = line('good')
-  const text = `# c\n\nnonsense\n${good}\nfrom="10.0.0.1" ${line('x')}\n  ${line('y')}  \n`
+  const [good, y] = [line('good'), line('y')]
+  const text = `# c\n\nnonsense\n${good}\ncert-authority ${line('x')}\n  from="10.0.0.1" ${y}  \n`
   writeFileSync(home.authorizedKeysPath, text, { mode: 0o600 })
   const { keys, warnings } = readAuthorizedKeys(home)
   assert.equal(
-    keys.map(({ comment }) => comment),
-    ['good', 'y'],
+    keys.map(({ key, line: number }) => [key.comment, number]),
+    [
+      ['good', 4],
+      ['y', 6],
+    ],
   )
+  assert.equal(keys[1]?.options.from, ['10.0.0.1'])
   assert.is(warnings.length, 2)
   assert.match(warnings[0] ?? '', /authorized_keys line 3: invalid public key/)
-  assert.match(warnings[1] ?? '', /authorized_keys line 5: .*options/)
+  assert.match(warnings[1] ?? '', /authorized_keys line 5: .*"cert-authority" cannot be honoured/)
+})
+
+test('a key may be given an end, which is written as sshd reads it, and moved', async () => {
+  const home = temporaryHome()
+  const key = line('ada')
+  const first = Date.UTC(2100, 0, 2, 3, 4, 5) + 678
+  await authorizeKeys(home, key, { expiryMs: first })
+  assert.is(content(home), `expiry-time="21000102030405Z" ${key}\n`)
+  assert.is(readAuthorizedKeys(home).keys[0]?.options.expiryMs, first - 678)
+  const renewed = async (expiryMs?: number): Promise<unknown> =>
+    (await authorizeKeys(home, key, expiryMs === undefined ? {} : { expiryMs }))[0]?.renewed
+  assert.is(await renewed(first), false)
+  assert.is(await renewed(), false)
+  assert.is(await renewed(Date.UTC(2099, 0)), true)
+  assert.is(content(home), `expiry-time="20990101000000Z" ${key}\n`)
+})
+
+test('a key that had expired is let in again, and keeps its other options', async () => {
+  const home = temporaryHome()
+  mkdirSync(home.sshPath, { mode: 0o700 })
+  const [a, b] = [line('a'), line('b')]
+  const options = 'no-pty,command="say \\"a, b\\"",expiry-time="20200101"'
+  writeFileSync(home.authorizedKeysPath, `# top\n${options} ${a}\n${b}\n`, { mode: 0o600 })
+  const [result] = await authorizeKeys(home, a)
+  assert.equal([result?.added, result?.renewed], [false, true])
+  assert.is(content(home), `# top\nno-pty,command="say \\"a, b\\"" ${a}\n${b}\n`)
+})
+
+test('keys for one sandbox are kept apart from those for all', async () => {
+  const home = temporaryHome()
+  const [all, one] = [line('all'), line('one')]
+  await authorizeKeys(home, all)
+  await authorizeKeys(home, one, { sandbox: 'local:box' })
+  const path = sandboxKeysPath(home, 'local:box?net=host')
+  assert.match(path, /\/ssh\/authorized_keys\.d\/local\+box\.[0-9a-f]{12}$/)
+  assert.is(mode(join(home.sshPath, 'authorized_keys.d')), '700')
+  assert.is(mode(path), '600')
+  const comments = (sandbox?: string): readonly string[] =>
+    readAuthorizedKeys(home, sandbox).keys.map(({ key }) => key.comment)
+  assert.equal(comments(), ['all'])
+  assert.equal(comments('box'), ['all'])
+  assert.equal(comments('Box'), ['all'])
+  assert.equal(comments('local:box'), ['all', 'one'])
+  chmodSync(path, 0o666)
+  assert.throws(() => readAuthorizedKeys(home, 'local:box'), /cannot be trusted/)
+  await authorizeKeys(home, one, { sandbox: '../x' }).then(
+    () => assert.unreachable(),
+    (error: unknown) => assert.is((error as SandboxError).code, 'SANDBOX_NAME_INVALID'),
+  )
+})
+
+test('a revoked key is gone with every line of it, and nothing else is', async () => {
+  const home = temporaryHome()
+  mkdirSync(home.sshPath, { mode: 0o700 })
+  const key = generateKey('ed25519', { comment: 'gone' }).publicKey
+  const other = line('stays')
+  const text = `# top\n${key}\nnonsense\nno-pty ${key}\n${other}\n`
+  writeFileSync(home.authorizedKeysPath, text, { mode: 0o600 })
+  assert.equal(await revokeKey(home, generateKey('ed25519').publicKey.toString()), [])
+  assert.is(content(home), text)
+  assert.is((await revokeKey(home, key.fingerprint())).length, 2)
+  assert.is(content(home), `# top\nnonsense\n${other}\n`)
+  assert.is((await revokeKey(home, other.split(' ')[1] ?? '')).length, 1)
+  assert.is(content(home), '# top\nnonsense\n')
+  assert.equal(await revokeKey(home, other, { sandbox: 'box' }), [])
 })
 
 test('a missing file has no keys, which a server must be told before it listens', () => {

@@ -1,0 +1,37 @@
+/** Which files of MSB_HOME say who may enter: one for all sandboxes, and one for each. */
+import { join } from 'node:path'
+import type { Home } from './home.ts'
+import { formatSandboxTarget, parseSandboxTarget, type SandboxTarget } from './names.ts'
+import { nameHash } from './sockets.ts'
+
+/**
+ * The file of the keys that may enter one sandbox only, beside the one for all. Its name tells a
+ * person which sandbox that is; the hash in it keeps apart names that a file system takes for one.
+ * @throws SandboxError `SANDBOX_NAME_INVALID`
+ */
+export function sandboxKeysPath(home: Home, sandbox: string): string {
+  const target = parseSandboxTarget(sandbox)
+  return join(home.sshPath, 'authorized_keys.d', fileNameOf(target))
+}
+
+/**
+ * The files that count for a sandbox, the common one first; for none in particular only that.
+ * @throws SandboxError `SANDBOX_NAME_INVALID`
+ */
+export function authorizedKeysPaths(home: Home, sandbox?: string): readonly string[] {
+  const common = home.authorizedKeysPath
+  return sandbox === undefined ? [common] : [common, sandboxKeysPath(home, sandbox)]
+}
+
+function fileNameOf(target: SandboxTarget): string {
+  const hash = (text: string): string => nameHash(text, 6)
+  switch (target.kind) {
+    case 'name':
+      return `${target.name}.${hash(`name:${target.name}`)}`
+    case 'local':
+      // On whichever network an embedded sandbox is, it has the same files.
+      return `local+${target.name}.${hash(`local:${target.name}`)}`
+    default:
+      return `${target.kind}.${hash(formatSandboxTarget(target))}`
+  }
+}

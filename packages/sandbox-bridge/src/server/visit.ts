@@ -1,0 +1,320 @@
+/** One connection to a server: who is on it, what his key lets him do, and what he does. */
+import {
+  type AuthorizedKeyOptions,
+  ChannelOpenError,
+  type DirectTcpip,
+  type ExitResult,
+  OPEN_FAILURE,
+  type PermittedAddress,
+  type PublicKey,
+  type ServerSession,
+  type SessionHandler,
+  SshError,
+  type Transport,
+} from '@sandbox-ssh/protocol'
+import type { guestHandlers } from '../serve-guest.ts'
+import type { AccessDecision, AccessRequest } from './access.ts'
+import type {
+  EventSource,
+  Identity,
+  ServerEvent,
+  ServerEventListener,
+  SessionSubject,
+} from './events.ts'
+import { counted, type TrafficCount } from './traffic.ts'
+
+type GuestHandlers = ReturnType<typeof guestHandlers>
+type Details<T> = T extends unknown ? Omit<T, keyof EventSource> : never
+
+/** What a visit needs of its server. */
+export interface VisitOptions {
+  readonly connection: number
+  readonly from: string | undefined
+  readonly address: string | undefined
+  readonly decide: (request: AccessRequest) => AccessDecision
+  readonly onEvent: ServerEventListener
+}
+
+/** Lives as long as its connection. */
+export class Visit {
+  readonly #options: VisitOptions
+  readonly #startedMs = performance.now()
+  /** Of the whole connection, as it is on the wire. */
+  readonly traffic: TrafficCount = { bytesIn: 0, bytesOut: 0 }
+  readonly #refused = new Set<string>()
+  #granted: { readonly identity: Identity; readonly options: AuthorizedKeyOptions } | undefined
+  #sessions = 0
+  #active = 0
+  #onIdle: (() => void) | undefined
+
+  constructor(options: VisitOptions) {
+    this.#options = options
+  }
+
+  /** Undefined until somebody is in. */
+  get identity(): Identity | undefined {
+    return this.#granted?.identity
+  }
+
+  /** Whether a key was shown that does not get in. */
+  get wasRefused(): boolean {
+    return this.#refused.size > 0
+  }
+
+  /** Calls `listener` as soon as no session and no forward is open, now or later. */
+  whenIdle(listener: () => void): void {
+    this.#onIdle = listener
+    if (this.#active === 0) listener()
+  }
+
+  emit(event: Details<ServerEvent>): void {
+    const { connection, from } = this.#options
+    this.#options.onEvent({ connection, from, ...event })
+  }
+
+  /** For `ServerOptions.auth.publickey`. */
+  admits(username: string, key: PublicKey, probe: boolean): boolean {
+    const decision = this.#options.decide({ key, username, address: this.#options.address })
+    const identity = { user: username, keyType: key.type, key: key.fingerprint() }
+    if (decision.type === 'refused') {
+      // Once for each key: clients ask first, and some ask again.
+      const seen = `${username} ${identity.key}`
+      if (!this.#refused.has(seen)) {
+        this.emit({ type: 'key-refused', reason: decision.reason, ...identity })
+      }
+      this.#refused.add(seen)
+      return false
+    }
+    if (!probe) this.#granted = { identity, options: decision.options }
+    return true
+  }
+
+  /** Told once the handshake is over. */
+  loggedIn(client: string): void {
+    this.emit({ type: 'logged-in', client, ...this.#require().identity })
+  }
+
+  /** Told at the very end; `reason` is what ended it unless that was a goodbye. */
+  ended(reason: string | undefined): void {
+    const { identity } = this
+    this.emit({ type: 'disconnected', ms: this.#elapsed(), identity, reason, ...this.traffic })
+  }
+
+  /** The handlers, doing what the key's line says and nothing it does not, and telling of it. */
+  govern(handlers: GuestHandlers): Required<GuestHandlers> {
+    const { exec, shell, subsystems, directTcpip, acceptEnv } = handlers
+    const session = (handler: SessionHandler | undefined): SessionHandler => {
+      return (asked) => this.#session(asked, handler, exec)
+    }
+    return {
+      exec: session(exec),
+      shell: session(shell),
+      subsystems: Object.fromEntries(
+        Object.entries(subsystems ?? {}).map(([name, handler]) => [name, session(handler)]),
+      ),
+      directTcpip: (request) => this.#forward(request, directTcpip),
+      acceptEnv: acceptEnv ?? (() => false),
+    }
+  }
+
+  async #session(
+    asked: ServerSession,
+    handler: SessionHandler | undefined,
+    exec: SessionHandler | undefined,
+  ): Promise<ExitResult> {
+    const { identity, options } = this.#require()
+    const { kind, command } = asked
+    const terminal = asked.pty !== undefined
+    const subject: SessionSubject = { kind, command, forced: options.command, terminal }
+    if (terminal && !options.pty) return refuse(asked, 'this key may not have a terminal')
+    const run = options.command === undefined ? handler : exec
+    if (run === undefined) return refuse(asked, 'this is not offered')
+    const count: TrafficCount = { bytesIn: 0, bytesOut: 0 }
+    const session = ++this.#sessions
+    const startedMs = performance.now()
+    this.emit({ type: 'session-started', session, ...identity, ...subject })
+    this.#active++
+    let result: ExitResult | undefined
+    try {
+      result = await run(governedSession(asked, options, count))
+      return result
+    } finally {
+      const ms = Math.round(performance.now() - startedMs)
+      const end = endOf(result)
+      this.emit({ type: 'session-ended', session, ms, ...end, ...identity, ...subject, ...count })
+      // The status has yet to reach the client, who then closes the channel.
+      if (asked.signal.aborted) this.#left()
+      else asked.signal.addEventListener('abort', () => this.#left(), { once: true })
+    }
+  }
+
+  async #forward(request: DirectTcpip, connect: GuestHandlers['directTcpip']): Promise<Transport> {
+    const { identity, options } = this.#require()
+    const { host, port } = request
+    const subject = { ...identity, host, port }
+    let transport: Transport
+    try {
+      if (connect === undefined || !options.portForwarding) prohibited('forwarding is not allowed')
+      if (!permits(options.permitOpen, host, port)) prohibited('this destination is not permitted')
+      transport = await connect(request)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.emit({ type: 'forward-refused', reason, ...subject })
+      throw error
+    }
+    this.emit({ type: 'forward-started', ...subject })
+    const startedMs = performance.now()
+    const count: TrafficCount = { bytesIn: 0, bytesOut: 0 }
+    this.#active++
+    let over = false
+    const ended = (): void => {
+      if (over) return
+      over = true
+      const ms = Math.round(performance.now() - startedMs)
+      // The destination's output is what goes to the client.
+      const traffic = { bytesIn: count.bytesOut, bytesOut: count.bytesIn }
+      this.emit({ type: 'forward-ended', ms, ...subject, ...traffic })
+      this.#left()
+    }
+    return untilGone(counted(transport, count), ended)
+  }
+
+  #left(): void {
+    this.#active--
+    // What the ends of a forward have still to say to each other goes first.
+    setTimeout(() => {
+      if (this.#active === 0) this.#onIdle?.()
+    }, 0)
+  }
+
+  #elapsed(): number {
+    return Math.round(performance.now() - this.#startedMs)
+  }
+
+  #require(): { readonly identity: Identity; readonly options: AuthorizedKeyOptions } {
+    // Nothing is served before somebody is in; if that ever changed, nothing must be served.
+    if (this.#granted === undefined) throw new Error('nobody is logged in')
+    return this.#granted
+  }
+}
+
+/**
+ * The session as the handlers see it: counted, and with the command that the key's line forces. What
+ * the client had asked for is then in SSH_ORIGINAL_COMMAND, as sshd has it.
+ */
+function governedSession(
+  session: ServerSession,
+  { command, agentForwarding, x11Forwarding }: AuthorizedKeyOptions,
+  count: TrafficCount,
+): ServerSession {
+  const transport = counted(session.transport, count)
+  const changes: Partial<ServerSession> = {
+    transport,
+    read: async () => {
+      const chunk = await session.read()
+      count.bytesIn += chunk?.length ?? 0
+      return chunk
+    },
+    write: (chunk) => {
+      count.bytesOut += chunk.length
+      return session.write(chunk)
+    },
+    writeStderr: (chunk) => {
+      count.bytesOut += chunk.length
+      return session.writeStderr(chunk)
+    },
+    ...(agentForwarding ? {} : { agentForwarding: false, agent: notAllowed }),
+    ...(x11Forwarding ? {} : { x11: undefined, openX11: notAllowed }),
+    ...(command === undefined
+      ? {}
+      : {
+          kind: 'exec',
+          command,
+          commandBytes: new TextEncoder().encode(command),
+          env: new Map([...session.env, ['SSH_ORIGINAL_COMMAND', session.command]]),
+        }),
+  }
+  return new Proxy(session, {
+    get(target, name) {
+      if (Object.hasOwn(changes, name)) return Reflect.get(changes, name)
+      const value: unknown = Reflect.get(target, name, target)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
+function notAllowed(): Promise<never> {
+  return Promise.reject(new SshError('SSH_REQUEST_REFUSED', 'not allowed for this key'))
+}
+
+async function refuse(session: ServerSession, why: string): Promise<number> {
+  const write = session.pty === undefined ? 'writeStderr' : 'write'
+  await session[write](new TextEncoder().encode(`error: ${why}\r\n`)).catch(() => {})
+  return 1
+}
+
+function endOf(result: ExitResult | undefined): {
+  status: number | undefined
+  signal: string | undefined
+} {
+  if (typeof result === 'number') return { status: result, signal: undefined }
+  if (result === undefined) return { status: undefined, signal: undefined }
+  return 'code' in result
+    ? { status: result.code, signal: undefined }
+    : { status: undefined, signal: result.signal }
+}
+
+/** Calls `gone` once the transport was read to its end and closed, or has failed. */
+function untilGone(transport: Transport, gone: () => void): Transport {
+  let open = 2
+  const half = (): void => {
+    open--
+    if (open === 0) gone()
+  }
+  let readEnded = false
+  let closed = false
+  return {
+    read: async () => {
+      try {
+        const chunk = await transport.read()
+        if (chunk === undefined && !readEnded) {
+          readEnded = true
+          half()
+        }
+        return chunk
+      } catch (error) {
+        gone()
+        throw error
+      }
+    },
+    write: (chunk) => transport.write(chunk),
+    close: () => {
+      if (!closed) half()
+      closed = true
+      return transport.close()
+    },
+    abort: (reason) => {
+      gone()
+      transport.abort(reason)
+    },
+  }
+}
+
+/** Whether one of the addresses of `permitopen` covers it; undefined permits everything. */
+export function permits(
+  permitted: readonly PermittedAddress[] | undefined,
+  host: string,
+  port: number,
+): boolean {
+  if (permitted === undefined) return true
+  const wanted = host.toLowerCase()
+  return permitted.some(
+    (address) =>
+      (address.host === undefined || address.host.toLowerCase() === wanted) &&
+      (address.port === undefined || address.port === port),
+  )
+}
+
+function prohibited(text: string): never {
+  throw new ChannelOpenError(OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED, text)
+}
