@@ -1,4 +1,5 @@
 /** The client: connects, authenticates, and runs things at the other end. */
+import { inProcessAlgorithms } from './algorithms/in-process.ts'
 import { modern } from './algorithms/modern.ts'
 import type { Algorithms, SignatureSpec } from './algorithms/spec.ts'
 import { type AuthMethod, type AuthPlan, AuthSequence } from './auth-methods.ts'
@@ -48,6 +49,7 @@ import type { RekeyLimits } from './transport/key-exchange.ts'
 import {
   optionalFunction,
   requireFunction,
+  requireInProcess,
   requirePort,
   requireString,
   requireTransport,
@@ -106,6 +108,11 @@ export interface ClientOptions {
   readonly onHostKeys?: (keys: readonly PublicKey[]) => void
   /** Text the server shows before the user is in. Untrusted: strip control characters. */
   readonly onBanner?: (text: string) => void
+  /**
+   * Neither cipher nor MAC, over an end of a `memoryPair` and nothing else: between two ends in
+   * one process encryption protects nobody. Both must ask for it. `algorithms` is then not used.
+   */
+  readonly inProcess?: true
   /** Lines about what passes, without secrets, for finding faults. */
   readonly trace?: (line: string) => void
 }
@@ -150,6 +157,7 @@ export async function connect(transport: Transport, options: ClientOptions): Pro
     throw new TypeError('auth must be an array of methods or a plan')
   }
   validateCommon(options)
+  requireInProcess(transport, options.inProcess)
   return establish(transport, options)
 }
 
@@ -187,7 +195,9 @@ export class Client {
     this.#auth = new AuthSequence(options.auth)
     const crypto = options.crypto ?? defaultCrypto()
     const preferred = preferKnown(modern(crypto), options.hostKey.keyTypes)
-    const algorithms = options.algorithms?.(preferred) ?? preferred
+    const algorithms = options.inProcess
+      ? inProcessAlgorithms(preferred)
+      : (options.algorithms?.(preferred) ?? preferred)
     this.#crypto = crypto
     this.#algorithms = algorithms
     this.#link = new Link({

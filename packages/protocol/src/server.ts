@@ -1,4 +1,5 @@
 /** The server: lets users in and serves what they open. */
+import { inProcessAlgorithms } from './algorithms/in-process.ts'
 import { modern } from './algorithms/modern.ts'
 import type { Algorithms } from './algorithms/spec.ts'
 import type { Channel } from './channel.ts'
@@ -36,6 +37,7 @@ import type { RekeyLimits } from './transport/key-exchange.ts'
 import {
   optionalFunction,
   optionalInteger,
+  requireInProcess,
   requireSigners,
   requireTransport,
   validateCommon,
@@ -90,6 +92,11 @@ export interface ServerOptions {
   readonly acceptEnv?: (name: string, value: string) => boolean
   /** Shown before authentication. */
   readonly banner?: string
+  /**
+   * Neither cipher nor MAC, over an end of a `memoryPair` and nothing else: between two ends in
+   * one process encryption protects nobody. Both must ask for it. `algorithms` is then not used.
+   */
+  readonly inProcess?: true
   readonly crypto?: CryptoProvider
   readonly algorithms?: (modern: Algorithms) => Algorithms
   /** Ends the handshake; afterwards it means nothing. */
@@ -124,6 +131,7 @@ export async function serve(
   options: ServerOptions,
 ): Promise<ServerConnection> {
   requireTransport(transport)
+  requireInProcess(transport, options?.inProcess)
   validate(options)
   return establish(transport, options)
 }
@@ -158,7 +166,9 @@ export class ServerConnection {
       machine: new Machine({
         role: 'server',
         crypto,
-        algorithms: options.algorithms?.(algorithms) ?? algorithms,
+        algorithms: options.inProcess
+          ? inProcessAlgorithms(algorithms)
+          : (options.algorithms?.(algorithms) ?? algorithms),
         softwareVersion: SOFTWARE_VERSION,
         nowMs: nowMs(),
         hostKeys: options.hostKeys.map((signer) => signer.publicKey),

@@ -1,4 +1,6 @@
 /** Checks of what callers hand in: wrong use throws at once and names the argument. */
+import { isMemoryPair } from './io/memory.ts'
+import type { Transport } from './io/transport.ts'
 
 /** Throws TypeError unless `value` is a function. */
 export function requireFunction(value: unknown, name: string): void {
@@ -36,6 +38,15 @@ export function requireTransport(value: unknown): void {
   const found = value as Record<string, unknown> | undefined | null
   if (!methods.every((method) => typeof found?.[method] === 'function')) {
     throw new TypeError('transport must have the methods read, write, close and abort')
+  }
+}
+
+/** Throws TypeError if `inProcess` is asked for over anything but an end of a memory pair. */
+export function requireInProcess(transport: Transport, inProcess: unknown): void {
+  if (inProcess === undefined || inProcess === false) return
+  if (inProcess !== true) throw new TypeError('inProcess must be true, if it is given')
+  if (!isMemoryPair(transport)) {
+    throw new TypeError('inProcess goes with an end of memoryPair() only: the rest is encrypted')
   }
 }
 

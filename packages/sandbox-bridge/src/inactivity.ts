@@ -52,6 +52,5 @@ export function withInactivityLimit(
       stop()
       transport.abort(reason)
     },
-    ...(transport.inProcess === true ? { inProcess: true } : {}),
   }
 }

@@ -65,7 +65,10 @@ export async function nativeSession(
   const userKey = generateKey('ed25519')
   const [ours, theirs] = memoryPair()
   const limited = withInactivityLimit(theirs, options.inactivityTimeoutSecs)
+  // Encryption between two ends in one process protects nobody. A limited end is no longer one.
+  const inProcess = limited === theirs
   const common = {
+    ...(inProcess ? { inProcess } : {}),
     ...(signal === undefined ? {} : { signal }),
     ...(options.trace === undefined ? {} : { trace: options.trace }),
   }

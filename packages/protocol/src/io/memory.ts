@@ -19,7 +19,7 @@ const TURN_BYTES = 1024 * 1024
 
 /**
  * A pair of transports: what one writes the other reads. Chunks are copied once, because a writer
- * may use its buffer again and a reader may keep what it got. Both are marked `inProcess`.
+ * may use its buffer again and a reader may keep what it got.
  * Throws RangeError if `capacityBytes` is not a positive integer.
  */
 export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transport] {
@@ -32,12 +32,20 @@ export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transpo
   return [new MemoryEnd(back, there), new MemoryEnd(there, back)]
 }
 
+/** Every end that was ever made here; nobody else can be in it. */
+const ends = new WeakSet<object>()
+
+/** Whether this very object is an end of a `memoryPair`, and not something that wraps one. */
+export function isMemoryPair(transport: Transport): boolean {
+  return ends.has(transport)
+}
+
 class MemoryEnd implements Transport {
-  readonly inProcess = true as const
   readonly #incoming: Pipe
   readonly #outgoing: Pipe
 
   constructor(incoming: Pipe, outgoing: Pipe) {
+    ends.add(this)
     this.#incoming = incoming
     this.#outgoing = outgoing
   }

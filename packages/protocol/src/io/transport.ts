@@ -13,9 +13,4 @@ export interface Transport {
   close(): Promise<void>
   /** Drops everything at once; pending reads and writes reject with `reason`. */
   abort(reason?: unknown): void
-  /**
-   * True only for a pair that lives in this process (`memoryPair`), where encryption protects
-   * nobody. Nothing that crosses a process boundary may set it.
-   */
-  readonly inProcess?: true
 }

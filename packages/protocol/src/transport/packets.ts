@@ -10,7 +10,7 @@ import { PACKET_BYTES_MAX } from '../limits.ts'
 import { getUint32, putUint32 } from '../wire/fast.ts'
 
 /** Before the first NEWKEYS packets are in clear, in blocks of 8 (RFC 4253 §6). */
-const CLEAR = {
+export const clearPackets: PacketSealer & PacketOpener = {
   blockBytes: 8,
   lengthCounts: true,
   tagBytes: 0,
@@ -18,7 +18,7 @@ const CLEAR = {
   seal(): void {},
   packetLength: (head: Uint8Array): number => getUint32(head, 0),
   open: (packet: Uint8Array): Uint8Array => packet.subarray(4),
-} satisfies PacketSealer & PacketOpener
+}
 
 /** Output is gathered in chunks of this size, one write each: two full data packets and change. */
 const CHUNK_BYTES = 66 * 1024
@@ -29,7 +29,7 @@ const FREE_CHUNKS_MAX = 8
 /** Seals payloads and queues the packets until they are taken. */
 export class PacketWriter {
   readonly #crypto: CryptoProvider
-  #sealer: PacketSealer = CLEAR
+  #sealer: PacketSealer = clearPackets
   #sequenceNumber = 0
   /** Full chunks, oldest first. */
   #full: Uint8Array[] = []
@@ -179,7 +179,7 @@ const SCRATCH_BYTES_MAX = 64 * 1024
 
 /** Cuts packets out of what arrived and opens them. */
 export class PacketReader {
-  #opener: PacketOpener = CLEAR
+  #opener: PacketOpener = clearPackets
   #sequenceNumber = 0
   /** Chunks not looked at yet, and how far the first has been read. */
   #chunks: Uint8Array[] = []
@@ -288,7 +288,7 @@ export class PacketReader {
     if (length < 5 || length > PACKET_BYTES_MAX || counted % blockBytes !== 0) {
       // Under encryption a wrong key or a changed byte shows here first; saying more helps no one.
       throw new SshError(
-        this.#opener === CLEAR ? 'SSH_PROTOCOL' : 'SSH_MAC_INVALID',
+        this.#opener === clearPackets ? 'SSH_PROTOCOL' : 'SSH_MAC_INVALID',
         `a packet of ${length} bytes, which no packet can have`,
       )
     }

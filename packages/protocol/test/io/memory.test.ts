@@ -1,6 +1,6 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { memoryPair } from '../../src/io/memory.ts'
+import { isMemoryPair, memoryPair } from '../../src/io/memory.ts'
 import { transportSuite } from '../suites/transport.ts'
 import { rejection, within } from '../within.ts'
 
@@ -13,11 +13,12 @@ transportSuite('memory pair of one byte', async () => memoryPair({ capacityBytes
   bufferedBytesMax: 64 * 1024,
 })
 
-test('both ends say that they are in this process', () => {
-  assert.equal(
-    memoryPair().map(({ inProcess }) => inProcess),
-    [true, true],
-  )
+test('only the ends themselves are known as such, not what wraps or imitates one', () => {
+  const [left, right] = memoryPair()
+  assert.ok(isMemoryPair(left) && isMemoryPair(right))
+  const { read, write, close, abort } = left
+  assert.not(isMemoryPair({ read, write, close, abort }))
+  assert.not(isMemoryPair(Object.create(left)))
 })
 
 test('a capacity that is none is refused, naming the argument', () => {

@@ -21,6 +21,5 @@ export function counted(transport: Transport, count: TrafficCount): Transport {
     },
     close: () => transport.close(),
     abort: (reason) => transport.abort(reason),
-    ...(transport.inProcess === true ? { inProcess: true } : {}),
   }
 }
