@@ -1,65 +1,16 @@
 /** The command line: every form, flag, conflict and default, and nothing of what they do. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { parseDuration } from './duration.ts'
+import type { AuthorizeCommand, CliCommand, KeySource } from './command.ts'
+import { parseDuration, parseLifetime } from './duration.ts'
 import {
-  type Destination,
   type ForwardSpec,
   parseDestination,
   parseDynamicForward,
   parseLocalForward,
+  parsePermitted,
 } from './forward-spec.ts'
+import { AUTHORIZE_HELP, CONNECT_HELP, SERVE_HELP, SSH_HELP } from './help.ts'
 import type { LogLevel } from './output.ts'
-
-/** `msb ssh [connect] …`. */
-export interface ConnectCommand {
-  readonly type: 'connect'
-  readonly sandbox: string
-  /** The words after `--`; empty for an interactive shell. */
-  readonly words: readonly string[]
-  readonly user: string | undefined
-  readonly term: string | undefined
-  /** True or false as demanded; undefined to decide by what stdin is. */
-  readonly tty: boolean | undefined
-  readonly env: Readonly<Record<string, string>>
-  readonly cwd: string | undefined
-  readonly detachKeys: string | undefined
-  readonly inactivityMs: number | undefined
-  /** Ports here that lead into the sandbox, `-L` and `-D`. */
-  readonly forwards: readonly ForwardSpec[]
-  /** `-N`: no shell and no command, only forwards. */
-  readonly forwardOnly: boolean
-  /** `-W`: stdin and stdout are joined to this destination, instead of a session. */
-  readonly stdioTo: Destination | undefined
-}
-
-/** `msb ssh serve …`. */
-export interface ServeCommand {
-  readonly type: 'serve'
-  readonly sandbox: string
-  /** Undefined for `--stdio`. */
-  readonly listen: { readonly host: string; readonly port: number } | undefined
-  readonly inactivityMs: number | undefined
-  readonly connectionsMax: number
-}
-
-/** `msb ssh authorize …`. */
-export interface AuthorizeCommand {
-  readonly type: 'authorize'
-  readonly source:
-    | { readonly from: 'file'; readonly path: string }
-    | { readonly from: 'argument'; readonly key: string }
-    | { readonly from: 'stdin' }
-}
-
-/** What was asked for, complete and checked. */
-export type CliCommand =
-  | ConnectCommand
-  | ServeCommand
-  | AuthorizeCommand
-  /** Help, version or the command tree: text for stdout, exit 0. */
-  | { readonly type: 'print'; readonly text: string }
-  /** A usage error: text for stderr, exit 2. */
-  | { readonly type: 'usage'; readonly text: string }
 
 /** A command with the switches that go with any. */
 export interface Invocation {
@@ -68,6 +19,7 @@ export interface Invocation {
 }
 
 const CONNECTIONS_MAX_DEFAULT = 128
+const DRAIN_MS_DEFAULT = 10_000
 /** From the quietest to the most talkative; the most talkative one given counts. */
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug', 'trace']
 
@@ -221,6 +173,7 @@ class ArgumentParser {
           .default(CONNECTIONS_MAX_DEFAULT)
           .argParser((text) => integer(text, 1, 65535)),
       )
+    addPolicy(command)
     addInactivity(command)
     command.addHelpText('after', SERVE_HELP).action((sandbox: string) => {
       this.#refuseWords(command)
@@ -231,30 +184,52 @@ class ArgumentParser {
         listen: options['stdio'] ? undefined : { host: options['host'], port: options['port'] },
         inactivityMs: inactivityOf(options),
         connectionsMax: options['maxConnections'],
+        hostKeys: options['hostKey'],
+        authorizedKeys: options['authorizedKeys'],
+        user: options['user'],
+        readOnlySftp: options['readOnlySftp'] === true,
+        permitOpen: options['permitOpen'],
+        drainMs: options['drain'],
+        auditLog: options['auditLog'],
       }
     })
   }
 
   #addAuthorize(ssh: Command): void {
+    const others = (name: string): string[] =>
+      ['file', 'key', 'stdin', 'list', 'revoke'].filter((other) => other !== name)
     const command = ssh
       .command('authorize')
-      .description('let the owners of public keys in')
-      .addOption(new Option('--file <path>', 'read keys from a file').conflicts(['key', 'stdin']))
-      .addOption(new Option('--key <key>', 'the key itself').conflicts(['file', 'stdin']))
-      .addOption(new Option('--stdin', 'read keys from stdin').conflicts(['file', 'key']))
+      .description('let the owners of public keys in, see who may, and let them in no more')
+      .addOption(
+        new Option('--file <path>', 'read keys from a file (repeatable)')
+          .argParser(collect)
+          .conflicts(others('file')),
+      )
+      .addOption(
+        new Option('--key <key>', 'the key itself (repeatable)')
+          .argParser(collect)
+          .conflicts(others('key')),
+      )
+      .addOption(new Option('--stdin', 'read keys from stdin').conflicts(others('stdin')))
+      .addOption(new Option('--list', 'show who may enter').conflicts(others('list')))
+      .addOption(
+        new Option('--revoke <key>', 'take out a key, or the key of a fingerprint (repeatable)')
+          .argParser(collect)
+          .conflicts(others('revoke')),
+      )
+      .option('--sandbox <name>', 'keys of this sandbox only')
+      .addOption(
+        new Option('--expires <duration>', 'let them in for so long, such as 8h or 30d')
+          .argParser(checked(parseLifetime))
+          .conflicts(['list', 'revoke']),
+      )
       .addHelpText('after', AUTHORIZE_HELP)
     command.action(() => {
       this.#refuseWords(command)
-      const { file, key, stdin } = command.opts()
-      if (file !== undefined) this.#authorize({ from: 'file', path: file })
-      else if (key !== undefined) this.#authorize({ from: 'argument', key })
-      else if (stdin) this.#authorize({ from: 'stdin' })
-      else command.error('error: one of --file, --key and --stdin is required')
+      const { sandbox } = command.opts()
+      this.#result = { type: 'authorize', sandbox, action: authorizeAction(command) }
     })
-  }
-
-  #authorize(source: AuthorizeCommand['source']): void {
-    this.#result = { type: 'authorize', source }
   }
 
   /** `msb ssh -- devbox ls` names its sandbox behind the separator; so may names like commands. */
@@ -289,10 +264,56 @@ class ArgumentParser {
   }
 }
 
+/** What clients of a server may do, and what is told of them. */
+function addPolicy(command: Command): void {
+  command
+    .option('--host-key <file>', 'host key, made if it is not there (repeatable)', collect)
+    .option(
+      '--authorized-keys <file>',
+      'keys that may enter, instead of those of msb ssh authorize (repeatable)',
+      collect,
+    )
+    .option('-u, --user <user>', 'guest user of every session (default: the login name)')
+    .option('--read-only-sftp', 'refuse changes of files by SFTP')
+    .option(
+      '--permit-open <host:port>',
+      'the only destinations of forwards, * for any, none for none (repeatable)',
+      (text, before: readonly unknown[] = []) => [...before, ...checked(parsePermitted)(text)],
+    )
+    .addOption(
+      new Option('--drain <duration>', 'how long open sessions may go on when it is stopped')
+        .default(DRAIN_MS_DEFAULT, '10s')
+        .argParser(checked(parseDuration)),
+    )
+    .option('--audit-log <file>', 'append who did what, as lines of JSON')
+}
+
+function authorizeAction(command: Command): AuthorizeCommand['action'] {
+  const { file, key, stdin, list, revoke, expires } = command.opts()
+  if (list) return { type: 'list' }
+  if (revoke !== undefined) return { type: 'revoke', keys: revoke }
+  const files: string[] = file ?? []
+  const keys: string[] = key ?? []
+  const sources: KeySource[] = [
+    ...files.map((path): KeySource => ({ from: 'file', path })),
+    ...keys.map((text): KeySource => ({ from: 'argument', key: text })),
+    ...(stdin ? [{ from: 'stdin' } as const] : []),
+  ]
+  if (sources.length === 0) {
+    command.error('error: one of --file, --key, --stdin, --list and --revoke is required')
+  }
+  return { type: 'add', sources, expiresMs: expires }
+}
+
+/** For options that may be repeated. */
+function collect(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, text]
+}
+
 /** `-L` and `-D` may be repeated and mixed; their order is kept. */
 function addForwards(command: Command): void {
   const forwards: ForwardSpec[] = []
-  const collect = (parse: (text: string) => ForwardSpec) => (text: string) => {
+  const add = (parse: (text: string) => ForwardSpec) => (text: string) => {
     forwards.push(checked(parse)(text))
     command.setOptionValue('forward', forwards)
     return undefined
@@ -301,12 +322,12 @@ function addForwards(command: Command): void {
     .option(
       '-L, --local-forward <[bind:]port:host:hostport>',
       'a port here leads to host:hostport as the sandbox sees it (repeatable)',
-      collect(parseLocalForward),
+      add(parseLocalForward),
     )
     .option(
       '-D, --dynamic-forward <[bind:]port>',
       'a SOCKS proxy here that connects from the sandbox (repeatable)',
-      collect(parseDynamicForward),
+      add(parseDynamicForward),
     )
     .option('-N, --forward-only', 'no shell and no command, only -L and -D')
     .addOption(
@@ -375,52 +396,3 @@ function tree(command: Command, indent = ''): string {
   const line = `${indent}${command.name()}${indent === '' ? '' : `  ${command.description()}`}\n`
   return line + command.commands.map((child) => tree(child, `${indent}  `)).join('')
 }
-
-const SSH_HELP = `
-A sandbox is the name of a microsandbox, unix:/path/agent.sock, or local:NAME, the embedded
-sandbox (local:NAME?net=host shares the network of this host). An embedded sandbox runs as long as
-somebody is connected to it; its home and /tmp remain.
-
-Examples:
-  msb ssh devbox                                  a shell
-  msb ssh devbox -- uname -a                      a command
-  msb ssh devbox -- sh -lc 'cd /app && npm test'  words arrive as they were typed
-  tar c src | msb ssh devbox -- tar x -C /app     streams
-  msb ssh authorize --file ~/.ssh/id_ed25519.pub
-  msb ssh serve devbox --port 2222
-`
-
-const CONNECT_HELP = `
-Several words after -- are a program and its arguments, each passed on as it was typed; a single
-word is a command line for the remote shell.
-
-The exit status is that of the command; 128+n if signal n killed it; 127 if it could not be started;
-255 if the connection was lost; 1 for an error on this side; 2 for wrong usage.
-
-Examples:
-  msb ssh connect devbox
-  msb ssh connect devbox -- npm test
-  msb ssh connect devbox -- 'cd /app; ls | wc -l'
-  msb ssh --name serve -- true                    a sandbox called "serve"
-  msb ssh devbox --tty -- top
-  msb ssh devbox --user dev --env CI=1 --cwd /app -- make
-  msb ssh devbox -L 8080:127.0.0.1:80             a shell, and a web server of the sandbox here
-  msb ssh devbox -N -L 5432:127.0.0.1:5432 -D 1080
-  msb ssh devbox -W 127.0.0.1:6379
-
-Forwards listen on 127.0.0.1 unless a bind address is given (* for all), and end with the session.
-`
-
-const SERVE_HELP = `
-Examples:
-  msb ssh serve devbox
-  msb ssh serve devbox --port 0
-  ssh -o ProxyCommand='msb ssh serve devbox --stdio' root@devbox
-`
-
-const AUTHORIZE_HELP = `
-Examples:
-  msb ssh authorize --file ~/.ssh/id_ed25519.pub
-  msb ssh authorize --key 'ssh-ed25519 AAAA… ada@laptop'
-  ssh-add -L | msb ssh authorize --stdin
-`

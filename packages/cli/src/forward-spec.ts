@@ -1,4 +1,5 @@
-/** What `-L`, `-D` and `-W` are given. */
+/** What `-L`, `-D`, `-W` and `--permit-open` are given. */
+import type { PermittedAddress } from '@sandbox-ssh/protocol'
 
 /** An address to listen on; an empty host stands for all addresses of this machine. */
 export interface ListenAddress {
@@ -50,6 +51,21 @@ export function parseDestination(text: string): Destination {
     throw new RangeError('it is HOST:PORT, with IPv6 addresses in brackets')
   }
   return { host, port: targetPort(port) }
+}
+
+/** Reads `host:port` where either may be `*`, or `none`. Throws RangeError. */
+export function parsePermitted(text: string): readonly PermittedAddress[] {
+  if (text === 'none') return []
+  const [host, port] = splitFields(text)
+  if (host === undefined || host === '' || splitFields(text).length !== 2) {
+    throw new RangeError('it is HOST:PORT, * for any, or none')
+  }
+  return [
+    {
+      host: host === '*' ? undefined : host,
+      port: port === '*' ? undefined : targetPort(port),
+    },
+  ]
 }
 
 /** The parts between colons; those in brackets may hold colons themselves. */

@@ -1,6 +1,7 @@
 /** TCP ports that this machine listens on. */
-import { createServer, type Server } from 'node:net'
-import { type Listener, nodeListener } from '@sandbox-ssh/protocol'
+import { createServer, type Server, type Socket } from 'node:net'
+import { type Listener, nodeListener, nodeSocket } from '@sandbox-ssh/protocol'
+import type { AcceptedConnection } from '@sandbox-ssh/sandbox-bridge'
 import { CliError } from './failure.ts'
 import type { ListenAddress } from './forward-spec.ts'
 import type { Output } from './output.ts'
@@ -24,8 +25,74 @@ export async function openPort(wanted: ListenAddress): Promise<OpenPort> {
   return { listener: await nodeListener(server), address: addressOf(server) }
 }
 
+/** A port of an SSH server: `accept` also tells which of our addresses was connected to. */
+export interface ServerPort {
+  readonly listener: {
+    accept(): Promise<AcceptedConnection | undefined>
+    close(): Promise<void>
+  }
+  readonly address: Address
+}
+
+/**
+ * Listens for SSH clients. Failing to accept one is told and does not end it: that may pass. Who
+ * accepts must do so at once, as nothing bounds what waits here but the system.
+ * @throws CliError naming the address and the reason
+ */
+export async function openServerPort(
+  wanted: ListenAddress,
+  onError: (error: Error) => void,
+): Promise<ServerPort> {
+  const server = createServer({ allowHalfOpen: true, noDelay: true })
+  const waiting: AcceptedConnection[] = []
+  let wake = (): void => undefined
+  let closed = false
+  server.on('connection', (socket) => {
+    // Without a listener a reset before the first read would end the program.
+    socket.on('error', () => undefined)
+    waiting.push(accepted(socket))
+    wake()
+  })
+  await listen(server, wanted)
+  server.on('error', onError)
+  return {
+    address: addressOf(server),
+    listener: {
+      accept: async () => {
+        while (waiting.length === 0 && !closed) {
+          await new Promise<void>((resolve) => {
+            wake = resolve
+          })
+        }
+        return waiting.shift()
+      },
+      close: async () => {
+        closed = true
+        server.close()
+        for (const { transport } of waiting.splice(0)) transport.abort()
+        wake()
+      },
+    },
+  }
+}
+
+function accepted(socket: Socket): AcceptedConnection {
+  const peer = {
+    clientHost: socket.remoteAddress ?? '',
+    clientPort: socket.remotePort ?? 0,
+    serverHost: socket.localAddress ?? '',
+    serverPort: socket.localPort ?? 0,
+  }
+  return {
+    transport: nodeSocket(socket),
+    originatorHost: peer.clientHost,
+    originatorPort: peer.clientPort,
+    peer,
+  }
+}
+
 /** Starts listening; an empty host stands for all addresses. Throws CliError. */
-export function listen(server: Server, { host, port }: ListenAddress): Promise<void> {
+function listen(server: Server, { host, port }: ListenAddress): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (cause: NodeJS.ErrnoException): void => {
       const why = LISTEN_FAILURES.get(cause.code ?? '') ?? cause.message
@@ -49,7 +116,7 @@ const LISTEN_FAILURES: ReadonlyMap<string, string> = new Map([
 ])
 
 /** The address that a server listens on. */
-export function addressOf(server: Server): Address {
+function addressOf(server: Server): Address {
   const address = server.address()
   if (address === null || typeof address === 'string') throw new CliError('not a TCP listener')
   return address

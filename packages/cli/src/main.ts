@@ -1,6 +1,7 @@
 /** The `msb` command. */
 import { openHome } from '@sandbox-ssh/sandbox-bridge'
-import { type CliCommand, parseArguments } from './args.ts'
+import { parseArguments } from './args.ts'
+import type { CliCommand } from './command.ts'
 import { authorize } from './commands/authorize.ts'
 import { connect } from './commands/connect.ts'
 import { foreignCommand, passOn } from './commands/pass-on.ts'

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type CliCommand, parseArguments } from '../src/args.ts'
+import { parseArguments } from '../src/args.ts'
+import type { CliCommand } from '../src/command.ts'
 import { VERSION } from '../src/version.ts'
 
 const env = { HERE: 'value', EMPTY: '' }
@@ -30,6 +31,13 @@ const serve = {
   listen: { host: '127.0.0.1', port: 2222 },
   inactivityMs: undefined,
   connectionsMax: 128,
+  hostKeys: undefined,
+  authorizedKeys: undefined,
+  user: undefined,
+  readOnlySftp: false,
+  permitOpen: undefined,
+  drainMs: 10_000,
+  auditLog: undefined,
 }
 
 function usage(argv: readonly string[], message: RegExp): void {
@@ -157,14 +165,73 @@ test('serve and its conflicts', () => {
   usage(['ssh', 'serve', 'box', '--', 'ls'], /no words after --/)
 })
 
-test('authorize takes exactly one source', () => {
-  const authorize = (source: object): object => ({ type: 'authorize', source })
-  assert.equal(parse('ssh', 'authorize', '--file', 'k'), authorize({ from: 'file', path: 'k' }))
-  assert.equal(parse('ssh', 'authorize', '--key', 'k'), authorize({ from: 'argument', key: 'k' }))
-  assert.equal(parse('ssh', 'authorize', '--stdin'), authorize({ from: 'stdin' }))
-  usage(['ssh', 'authorize'], /one of --file, --key and --stdin is required/)
+test('what a server lets its clients do', () => {
+  const args = '--host-key a --host-key b --authorized-keys c -u dev --read-only-sftp --drain 2s'
+  assert.equal(parse('ssh', 'serve', 'box', ...args.split(' '), '--audit-log', 'log'), {
+    ...serve,
+    hostKeys: ['a', 'b'],
+    authorizedKeys: ['c'],
+    user: 'dev',
+    readOnlySftp: true,
+    drainMs: 2000,
+    auditLog: 'log',
+  })
+  const permitOpen = (...values: string[]): unknown => {
+    const flags = values.flatMap((value) => ['--permit-open', value])
+    const command = parse('ssh', 'serve', 'box', ...flags)
+    return command.type === 'serve' ? command.permitOpen : command
+  }
+  assert.equal(permitOpen('none'), [])
+  assert.equal(permitOpen('web:80', '[::1]:*', '*:22'), [
+    { host: 'web', port: 80 },
+    { host: '::1', port: undefined },
+    { host: undefined, port: 22 },
+  ])
+  for (const wrong of ['web', 'web:0', ':80', 'a:b:80']) {
+    usage(['ssh', 'serve', 'box', '--permit-open', wrong], /HOST:PORT|from 1 to 65535/)
+  }
+})
+
+test('authorize takes keys of one kind of source, or does something else', () => {
+  const add = (...sources: object[]): object => ({
+    type: 'authorize',
+    sandbox: undefined,
+    action: { type: 'add', sources, expiresMs: undefined },
+  })
+  const file = { from: 'file', path: 'k' }
+  assert.equal(parse('ssh', 'authorize', '--file', 'k'), add(file))
+  assert.equal(parse('ssh', 'authorize', '--key', 'k'), add({ from: 'argument', key: 'k' }))
+  assert.equal(parse('ssh', 'authorize', '--stdin'), add({ from: 'stdin' }))
+  assert.equal(
+    parse('ssh', 'authorize', '--file', 'k', '--file', 'l'),
+    add(file, { from: 'file', path: 'l' }),
+  )
+  assert.equal(parse('ssh', 'authorize', '--list', '--sandbox', 'box'), {
+    type: 'authorize',
+    sandbox: 'box',
+    action: { type: 'list' },
+  })
+  assert.equal(parse('ssh', 'authorize', '--revoke', 'a', '--revoke', 'b'), {
+    type: 'authorize',
+    sandbox: undefined,
+    action: { type: 'revoke', keys: ['a', 'b'] },
+  })
+  const expires = (text: string): unknown => {
+    const command = parse('ssh', 'authorize', '--stdin', '--expires', text)
+    const isAdd = command.type === 'authorize' && command.action.type === 'add'
+    return isAdd && command.action.type === 'add' ? command.action.expiresMs : command
+  }
+  assert.is(expires('30d'), 30 * 86_400_000)
+  assert.is(expires('2w'), 14 * 86_400_000)
+  assert.is(expires('8h'), 8 * 3_600_000)
+  for (const wrong of ['0', 'soon', '1y', '-1d']) {
+    usage(['ssh', 'authorize', '--stdin', '--expires', wrong], /such as 8h or 30d|than nothing/)
+  }
+  usage(['ssh', 'authorize'], /one of --file, --key, --stdin, --list and --revoke is required/)
   usage(['ssh', 'authorize', '--file', 'k', '--stdin'], /cannot be used with/)
   usage(['ssh', 'authorize', '--key', 'k', '--file', 'k'], /cannot be used with/)
+  usage(['ssh', 'authorize', '--list', '--revoke', 'k'], /cannot be used with/)
+  usage(['ssh', 'authorize', '--list', '--expires', '1d'], /cannot be used with/)
 })
 
 test('what is not a form is a usage error', () => {

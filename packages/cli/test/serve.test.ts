@@ -1,9 +1,11 @@
 /** `msb ssh authorize` and `serve`, with the real OpenSSH client. */
 // Time limit: 240 s
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Finished, finished, msb, msbPath, start, temporaryDirectory } from './msb.ts'
@@ -27,6 +29,9 @@ interface Serving {
 }
 
 const servers: ChildProcess[] = []
+const said = new Map<ChildProcess, string>()
+/** What a server has said so far. */
+const stderrOf = (child: ChildProcess): string => said.get(child) ?? ''
 test.after(() => {
   for (const child of servers) child.kill('SIGKILL')
 })
@@ -35,6 +40,7 @@ test.after(() => {
 async function serve(args: readonly string[] = [], sandbox = 'local:box'): Promise<Serving> {
   const child = start(['ssh', 'serve', sandbox, '--port', '0', ...args], home)
   servers.push(child)
+  child.stderr?.on('data', (chunk: Buffer) => said.set(child, stderrOf(child) + chunk))
   const ended = finished(child)
   const port = await new Promise<number>((resolve, reject) => {
     let text = ''
@@ -100,6 +106,58 @@ test('authorize refuses what is no key, in one line', async () => {
   }
 })
 
+test('authorize for one sandbox, for a time, listed and revoked', async () => {
+  const own = temporaryDirectory()
+  const keys = [makeKey(), makeKey(), makeKey()]
+  const [all, one, short] = keys
+  const run = (...args: string[]): Promise<Finished> =>
+    msb(['ssh', 'authorize', ...args], { home: own })
+  const fingerprint = (path = ''): string =>
+    spawnSync('ssh-keygen', ['-lf', `${path}.pub`])
+      .stdout.toString()
+      .split(' ')[1] ?? ''
+  await run('--file', `${all}.pub`, '--file', `${short}.pub`, '--expires', '8h')
+  const forOne = await run('--file', `${one}.pub`, '--sandbox', 'local:box')
+  assert.match(forOne.stderr, /Authorized key \S+\/authorized_keys\.d\/local\+box\.[0-9a-f]{12}\n/)
+  const until = new Date(Date.now() + 8 * 3_600_000).toISOString().slice(0, 10)
+  const list = (await run('--list')).stdout.toString().split('\n')
+  assert.match(
+    list[0] ?? '',
+    new RegExp(`${fingerprint(all).replaceAll('+', '\\+')} .*all sandboxes.*until ${until}`),
+  )
+  assert.ok(list[2]?.startsWith(`${fingerprint(one)}  ssh-ed25519  local:box`), list[2])
+  const other = (await run('--list', '--sandbox', 'other')).stdout.toString()
+  assert.is(other.trim().split('\n').length, 2)
+  const renewed = await run('--file', `${all}.pub`, '--expires', '30d')
+  assert.match(renewed.stderr, /Renewed key/)
+  assert.is((await run('--revoke', fingerprint(short))).code, 0)
+  const missing = await run('--revoke', fingerprint(one))
+  assert.match(missing.stderr, /^error: no such key in \S+authorized_keys: SHA256:/)
+  assert.is(missing.code, 1)
+  assert.is(
+    (await run('--revoke', readFileSync(`${one}.pub`, 'utf8'), '--sandbox', 'local:box')).code,
+    0,
+  )
+  assert.is((await run('--list')).stdout.toString().trim().split('\n').length, 1)
+})
+
+test('a key for one sandbox enters that one only, and an expired one none', async () => {
+  const one = makeKey()
+  await msb(['ssh', 'authorize', '--file', `${one}.pub`, '--sandbox', 'local:other'], { home })
+  const old = makeKey()
+  const line = readFileSync(`${old}.pub`, 'utf8').trim()
+  await msb(['ssh', 'authorize', '--key', `expiry-time="20200101" ${line}`], { home })
+  const box = await serve()
+  assert.is((await ssh(box.port, 'true', one)).code, 255)
+  assert.is((await ssh(box.port, 'true', old)).code, 255)
+  box.child.kill('SIGINT')
+  await box.ended
+  const other = await serve([], 'local:other')
+  assert.is((await ssh(other.port, 'true', one)).code, 0)
+  other.child.kill('SIGINT')
+  await other.ended
+})
+
 test('OpenSSH gets in, and its commands end with their status', async () => {
   const { child, port, ended } = await serve()
   const result = await ssh(port, 'id -un; exit 3')
@@ -140,20 +198,135 @@ test('a key that is not authorized is refused, and one added later is not', asyn
   assert.is(stderr.match(/warn: .*authorized_keys line 1: /g)?.length, 1, stderr)
 })
 
-test('sessions that are open end with the server', async () => {
-  const { child, port, ended } = await serve()
-  const session = spawn('ssh', [
-    ...options(key),
-    '-p',
-    String(port),
-    'root@127.0.0.1',
-    'echo up; cat',
-  ])
-  const over = finished(session)
-  await new Promise((resolve) => session.stdout.once('data', resolve))
+/** A session that is up, and stays until its stdin ends. */
+async function openSession(
+  port: number,
+): Promise<{ child: ChildProcess; over: Promise<Finished> }> {
+  const args = [...options(key), '-p', String(port), 'root@127.0.0.1', 'echo up; cat; echo done']
+  const child = spawn('ssh', args)
+  const over = finished(child)
+  await new Promise((resolve) => child.stdout?.once('data', resolve))
+  return { child, over }
+}
+
+test('a server that is stopped lets open sessions end, and takes no new ones', async () => {
+  const { child, port, ended } = await serve(['--drain', '60s'])
+  const session = await openSession(port)
   child.kill('SIGTERM')
+  while (!stderrOf(child).includes('Draining')) await once(child.stderr as Readable, 'data')
+  assert.is((await ssh(port, 'true')).code, 255)
+  session.child.stdin?.end()
+  const { code, stdout } = await session.over
+  assert.is(code, 0)
+  assert.match(stdout.toString(), /done/)
   assert.is((await ended).code, 0)
-  assert.is((await over).code, 255)
+})
+
+test('sessions end with the server after a while, or at a second signal', async () => {
+  for (const [drain, again] of [
+    ['300ms', false],
+    ['60s', true],
+  ] as const) {
+    const { child, port, ended } = await serve(['--drain', drain])
+    const { over } = await openSession(port)
+    child.kill('SIGTERM')
+    if (again) {
+      while (!stderrOf(child).includes('Draining')) await once(child.stderr as Readable, 'data')
+      child.kill('SIGTERM')
+    }
+    assert.is((await over).code, 255)
+    assert.is((await ended).code, 0)
+  }
+})
+
+test('the audit log says who did what, from where, for how long and how much', async () => {
+  const log = join(temporaryDirectory(), 'audit.jsonl')
+  const { child, port, ended } = await serve(['--audit-log', log])
+  await ssh(port, 'echo hello; exit 3')
+  await ssh(port, 'true', makeKey())
+  child.kill('SIGINT')
+  await ended
+  assert.is(mode(log), '600')
+  const lines = readFileSync(log, 'utf8').trimEnd().split('\n')
+  const events = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
+  const fingerprint = spawnSync('ssh-keygen', ['-lf', `${key}.pub`])
+    .stdout.toString()
+    .split(' ')[1]
+  const end = events.find(({ event }) => event === 'session-ended')
+  assert.match(String(end?.['time']), /^\d{4}-\d\d-\d\dT.*Z$/)
+  assert.match(String(end?.['from']), /^127\.0\.0\.1:\d+$/)
+  assert.ok(Number(end?.['ms']) >= 0)
+  const { user, key: who, sandbox, command, status, bytesIn, bytesOut } = end ?? {}
+  assert.equal(
+    { user, who, sandbox, command, status, bytesIn, bytesOut },
+    {
+      user: 'root',
+      who: fingerprint,
+      sandbox: 'local:box',
+      command: 'echo hello; exit 3',
+      status: 3,
+      bytesIn: 0,
+      bytesOut: 6,
+    },
+  )
+  const refused = events.filter(({ event }) => event === 'key-refused')
+  assert.equal(
+    refused.map(({ reason }) => reason),
+    ['the key is not authorized'],
+  )
+  const bad = await msb(['ssh', 'serve', 'local:box', '--audit-log', '/no/such/log'], { home })
+  assert.match(bad.stderr, /^error: cannot open the audit log \/no\/such\/log: /)
+  assert.is(bad.code, 1)
+})
+
+test('--debug tells of each connection, and why one failed', async () => {
+  const { child, port, ended } = await serve(['--debug'])
+  await ssh(port, 'true')
+  await ssh(port, 'true', makeKey())
+  child.kill('SIGINT')
+  const { stderr } = await ended
+  assert.match(stderr, /debug: #1 127\.0\.0\.1:\d+: logged in as root with ssh-ed25519 SHA256:/)
+  assert.match(stderr, /debug: #1 \S+ session 1 of root started: exec true\n/)
+  assert.match(stderr, /debug: #1 \S+ session 1 ended: status 0, \d+ ms/)
+  assert.match(stderr, /debug: #2 \S+ refused root with ssh-ed25519 \S+: the key is not authorized/)
+  assert.match(stderr, /debug: #2 \S+ disconnected after \d+ ms: /)
+})
+
+test('a source that keeps guessing is turned away for a while', async () => {
+  const { child, port, ended } = await serve()
+  const guess = makeKey()
+  for (let times = 0; times < 5; times++) await ssh(port, 'true', guess)
+  const refused = await ssh(port, 'true')
+  assert.is(refused.code, 255)
+  assert.not.match(refused.stderr, /Permission denied/)
+  child.kill('SIGINT')
+  assert.match((await ended).stderr, /warn: refused 127\.0\.0\.1:\d+: too many failed logins/)
+})
+
+test('keys of files given, a fixed user, read-only files and bounded forwards', async () => {
+  const directory = temporaryDirectory()
+  const [own, hostKey] = [makeKey(), join(directory, 'host')]
+  const authorizedKeys = join(directory, 'keys')
+  writeFileSync(authorizedKeys, readFileSync(`${own}.pub`), { mode: 0o600 })
+  const { child, port, ended } = await serve([
+    ...['--host-key', hostKey, '--authorized-keys', authorizedKeys, '--user', 'root'],
+    ...['--read-only-sftp', '--permit-open', '127.0.0.1:1'],
+  ])
+  assert.is(mode(hostKey), '600')
+  const login = ['-p', String(port), 'nobody@127.0.0.1']
+  const who = await finished(spawn('ssh', [...options(own), ...login, 'id -un']))
+  assert.is(who.stdout.toString(), 'root\n', who.stderr)
+  assert.is((await ssh(port, 'true')).code, 255)
+  const batch = spawn('sftp', [...options(own), '-b', '-', '-P', String(port), 'x@127.0.0.1'])
+  batch.stdin.end('mkdir made\n')
+  const sftp = await finished(batch)
+  assert.is(sftp.code, 1)
+  assert.match(sftp.stderr, /[Pp]ermission denied/)
+  const forward = ['-W', '127.0.0.1:2', ...login]
+  const denied = await finished(spawn('ssh', ['-o', 'LogLevel=INFO', ...options(own), ...forward]))
+  assert.match(denied.stderr, /administratively prohibited/)
+  child.kill('SIGINT')
+  await ended
 })
 
 test('ProxyCommand with --stdio, and nothing but SSH on stdout', async () => {

@@ -32,7 +32,12 @@ export {
   requireAuthorizedKeys,
 } from './home/authorized-keys.ts'
 export { SandboxError, type SandboxErrorCode } from './home/errors.ts'
-export { authorizedKeysPaths, sandboxKeysPath } from './home/grants.ts'
+export {
+  authorizedKeysPaths,
+  type GrantFile,
+  listGrantFiles,
+  sandboxKeysPath,
+} from './home/grants.ts'
 export { type Home, type HomeOptions, openHome } from './home/home.ts'
 export {
   findMicrosandbox,

@@ -1,27 +1,66 @@
-/** `msb ssh authorize`: lets the owners of public keys in. */
+/** `msb ssh authorize`: lets the owners of public keys in, tells who may, lets them in no more. */
 import { createReadStream } from 'node:fs'
-import { authorizeKeys } from '@sandbox-ssh/sandbox-bridge'
-import type { AuthorizeCommand } from '../args.ts'
+import { authorizeKeys, revokeKey, sandboxKeysPath } from '@sandbox-ssh/sandbox-bridge'
+import type { AuthorizeCommand, KeySource } from '../command.ts'
 import type { CommandContext } from '../context.ts'
-import { CliError, explain } from '../failure.ts'
+import { CliError, EXIT_LOCAL_ERROR, explain } from '../failure.ts'
+import { describeGrants } from '../key-table.ts'
 
 /** Larger inputs are no list of keys. */
 const INPUT_BYTES_MAX = 1024 * 1024
 
-/** Adds the keys and returns the exit code. */
+/** Does it and returns the exit code. */
 export async function authorize(
-  command: AuthorizeCommand,
+  { sandbox, action }: AuthorizeCommand,
   context: CommandContext,
 ): Promise<number> {
-  const input = await readInput(command.source)
   const home = context.home()
-  for (const { added } of await authorizeKeys(home, input)) {
-    context.output.success(added ? 'Authorized key' : 'Already authorized', home.authorizedKeysPath)
+  const { output } = context
+  switch (action.type) {
+    case 'list':
+      process.stdout.write(describeGrants(home, sandbox, (message) => output.warn(message)))
+      return 0
+    case 'add': {
+      const inputs: string[] = []
+      for (const source of action.sources) inputs.push(await readInput(source))
+      const expiryMs = action.expiresMs === undefined ? undefined : Date.now() + action.expiresMs
+      const path = pathOf(context, sandbox)
+      for (const { added, renewed } of await authorizeKeys(home, inputs.join('\n'), {
+        sandbox,
+        expiryMs,
+      })) {
+        output.success(
+          added ? 'Authorized key' : renewed ? 'Renewed key' : 'Already authorized',
+          path,
+        )
+      }
+      return 0
+    }
+    case 'revoke': {
+      const path = pathOf(context, sandbox)
+      let missing = 0
+      for (const key of action.keys) {
+        const gone = await revokeKey(home, key, { sandbox })
+        for (const { type } of gone.slice(0, 1)) output.success('Revoked key', `${type} ${path}`)
+        if (gone.length > 0) continue
+        output.error(`no such key in ${path}: ${shortened(key)}`)
+        missing++
+      }
+      return missing === 0 ? 0 : EXIT_LOCAL_ERROR
+    }
   }
-  return 0
 }
 
-function readInput(source: AuthorizeCommand['source']): Promise<string> {
+function pathOf(context: CommandContext, sandbox: string | undefined): string {
+  const home = context.home()
+  return sandbox === undefined ? home.authorizedKeysPath : sandboxKeysPath(home, sandbox)
+}
+
+function shortened(key: string): string {
+  return key.length > 60 ? `${key.slice(0, 60)}…` : key
+}
+
+function readInput(source: KeySource): Promise<string> {
   switch (source.from) {
     case 'argument':
       return Promise.resolve(source.key)

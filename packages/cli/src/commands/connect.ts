@@ -10,7 +10,7 @@ import {
   terminalName,
   terminalSize,
 } from '@sandbox-ssh/sandbox-bridge'
-import type { ConnectCommand } from '../args.ts'
+import type { ConnectCommand } from '../command.ts'
 import type { CommandContext } from '../context.ts'
 import { whileRunning } from '../running.ts'
 import { type HandledSignal, handleSignals, signalExitCode } from '../signals.ts'

@@ -1,63 +1,55 @@
 /** `msb ssh serve NAME`: SSH for clients from outside, on a TCP port or on stdin and stdout. */
-import { createServer, type Server, type Socket } from 'node:net'
-import { nodeSocket, nodeStreams } from '@sandbox-ssh/protocol'
-import { type Sandbox, type SshServer, sandbox } from '@sandbox-ssh/sandbox-bridge'
-import type { ServeCommand } from '../args.ts'
+import { nodeStreams } from '@sandbox-ssh/protocol'
+import { permits, type Sandbox, type SshServer, sandbox } from '@sandbox-ssh/sandbox-bridge'
+import type { ServeCommand } from '../command.ts'
 import type { CommandContext } from '../context.ts'
 import { CliError, explain } from '../failure.ts'
-import { addressOf, formatAddress, listen, warnUnlessLoopback } from '../listen.ts'
-import { whileRunning } from '../running.ts'
+import type { ListenAddress } from '../forward-spec.ts'
+import { formatAddress, openServerPort, warnUnlessLoopback } from '../listen.ts'
+import { openAuditLog, ServerLog } from '../server-log.ts'
 import { handleSignals } from '../signals.ts'
 
-/**
- * Connections on which nobody has logged in yet, at once: further ones are refused, so that
- * strangers cannot take all the places. OpenSSH's MaxStartups begins to refuse at 10.
- */
-const UNAUTHENTICATED_MAX = 32
-/** Time for connections to end by themselves when the server does. */
+/** Time for connections to end by themselves once they were told to. */
 const CLOSE_MS = 5000
 
 /** Serves until a signal, or with `--stdio` until the client leaves; returns the exit code. */
 export async function serve(command: ServeCommand, context: CommandContext): Promise<number> {
   const { output } = context
+  const home = context.home()
   const warned = new Set<string>()
   const warn = (message: string): void => {
     // The same line of authorized_keys is met at each login.
     if (!warned.has(message)) output.warn(message)
     warned.add(message)
   }
-  const box = sandbox(command.sandbox, { home: context.home(), onWarning: warn })
-  const quiet = command.listen === undefined
-  // A server on stdin and stdout ends with one client of perhaps many.
-  const whenUnsure = quiet ? 'leave' : 'stop'
-  return whileRunning(box, context, { quiet, whenUnsure }, () =>
-    serveRunning(box, command, context, warn),
-  )
-}
-
-async function serveRunning(
-  box: Sandbox,
-  command: ServeCommand,
-  context: CommandContext,
-  warn: (message: string) => void,
-): Promise<number> {
-  const { output } = context
+  // Opened first: a server that is to be audited does not run without.
+  const log = new ServerLog(output, openAuditLog(command.auditLog), command.sandbox)
+  const box = sandbox(command.sandbox, { home, onWarning: warn })
   const release = await holdSandbox(box, context)
+  const { permitOpen } = command
   try {
     const server = await box.ssh().prepareServer({
+      hostKeyPath: command.hostKeys,
+      authorizedKeysPath: command.authorizedKeys,
+      user: command.user,
+      readOnlySftp: command.readOnlySftp,
+      permitOpen:
+        permitOpen === undefined ? undefined : (host, port) => permits(permitOpen, host, port),
       ...(command.inactivityMs === undefined
         ? {}
         : { inactivityTimeoutSecs: Math.ceil(command.inactivityMs / 1000) }),
       // Over stdio stderr is the terminal of whoever runs ssh, who cannot mend the file.
       onWarning: command.listen === undefined ? (message) => output.debug(message) : warn,
       onError: (error) => output.debug(explain(error)),
+      onEvent: (event) => log.add(event),
       ...(context.logLevel === 'trace' ? { trace: (line: string) => output.trace(line) } : {}),
     })
     return command.listen === undefined
       ? await serveStdio(server)
-      : await serveTcp(server, { ...command.listen, most: command.connectionsMax }, context)
+      : await serveTcp(server, command.listen, command, context)
   } finally {
     release()
+    log.close()
   }
 }
 
@@ -73,84 +65,39 @@ async function serveStdio(server: SshServer): Promise<number> {
   }
 }
 
-interface Listening {
-  readonly host: string
-  readonly port: number
-  /** Connections at once. */
-  readonly most: number
-}
-
 async function serveTcp(
   server: SshServer,
-  listening: Listening,
-  context: CommandContext,
+  where: ListenAddress,
+  { connectionsMax, drainMs }: ServeCommand,
+  { output }: CommandContext,
 ): Promise<number> {
-  const { output } = context
-  const listener = createServer({ allowHalfOpen: true, noDelay: true })
-  listener.maxConnections = listening.most
-  listener.on('drop', (peer) => {
-    output.warn(`refused ${peer?.remoteAddress ?? 'a client'}: ${listening.most} connections open`)
-  })
-  const accept = acceptor(server, context)
-  listener.on('connection', accept)
-  await listen(listener, listening)
-  const address = addressOf(listener)
+  // A failing accept (too many files open, say) may pass; connections that are open go on.
+  const { listener, address } = await openServerPort(where, (error) =>
+    output.warn(`accepting a connection failed: ${error.message}`),
+  )
+  const serving = server.serve(listener, { connectionsMax })
   output.success('SSH listening', formatAddress(address))
   warnUnlessLoopback(output, address, 'whoever holds an authorized key can log in from there')
-  await stopped(listener, output)
-  listener.close()
-  await withLimit(server.close())
-  return 0
-}
-
-/** Serves each connection on its own; what goes wrong on one is no matter for the others. */
-function acceptor(server: SshServer, { output }: CommandContext): (socket: Socket) => void {
-  let unauthenticated = 0
-  return (socket) => {
-    const peer = {
-      clientHost: socket.remoteAddress ?? '',
-      clientPort: socket.remotePort ?? 0,
-      serverHost: socket.localAddress ?? '',
-      serverPort: socket.localPort ?? 0,
-    }
-    const from = formatAddress({ address: peer.clientHost, port: peer.clientPort })
-    // Without a listener a reset before the first read would end the program.
-    socket.on('error', (error) => output.debug(`${from}: ${error.message}`))
-    if (unauthenticated >= UNAUTHENTICATED_MAX) {
-      output.debug(`${from}: refused, ${unauthenticated} connections are still logging in`)
-      socket.destroy()
-      return
-    }
-    unauthenticated++
-    let loggedIn = false
-    const onLogin = ({ username }: { readonly username: string }): void => {
-      loggedIn = true
-      unauthenticated--
-      output.debug(`${from}: logged in as ${username}`)
-    }
-    server
-      .serveConnection(nodeSocket(socket), { peer, onLogin })
-      .then(
-        () => output.debug(`${from}: ended`),
-        (error: unknown) => output.debug(`${from}: ${explain(error)}`),
-      )
-      .finally(() => {
-        if (!loggedIn) unauthenticated--
-        socket.destroy()
-      })
-  }
-}
-
-/** Resolves at the first signal; the second ends the process the hard way. */
-function stopped(listener: Server, output: CommandContext['output']): Promise<void> {
-  // A failing accept (too many files open, say) may pass; connections that are open go on.
-  listener.on('error', (error) => output.warn(`accepting a connection failed: ${error.message}`))
-  return new Promise((resolve) => {
+  const again = new AbortController()
+  await new Promise<void>((resolve) => {
+    // The first signal stops it, the second one ends what is still going on, the third this.
+    let signals = 0
     const stop = handleSignals(['SIGINT', 'SIGTERM', 'SIGHUP'], () => {
+      signals++
+      if (signals === 1) return resolve()
       stop()
-      resolve()
+      again.abort()
     })
   })
+  await listener.close()
+  await serving
+  const drained = server.drain(drainMs, again.signal)
+  const { connectionCount } = server
+  if (connectionCount > 0 && drainMs > 0) {
+    output.success('Draining', `${connectionCount} open; another signal ends them at once`)
+  }
+  await withLimit(drained, drainMs + CLOSE_MS, again.signal)
+  return 0
 }
 
 /**
@@ -180,10 +127,15 @@ async function holdSandbox(box: Sandbox, { output }: CommandContext): Promise<()
   }
 }
 
-async function withLimit(work: Promise<void>): Promise<void> {
+/** Does not let a client that hangs keep the server; after `again` even less. */
+async function withLimit(work: Promise<void>, ms: number, again: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, CLOSE_MS)
+    timer = setTimeout(resolve, ms)
+    again.addEventListener('abort', () => {
+      clearTimeout(timer)
+      timer = setTimeout(resolve, CLOSE_MS)
+    })
   })
   await Promise.race([work, limit])
   clearTimeout(timer)

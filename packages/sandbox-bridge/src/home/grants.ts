@@ -1,4 +1,5 @@
 /** Which files of MSB_HOME say who may enter: one for all sandboxes, and one for each. */
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Home } from './home.ts'
 import { formatSandboxTarget, parseSandboxTarget, type SandboxTarget } from './names.ts'
@@ -33,5 +34,32 @@ function fileNameOf(target: SandboxTarget): string {
       return `local+${target.name}.${hash(`local:${target.name}`)}`
     default:
       return `${target.kind}.${hash(formatSandboxTarget(target))}`
+  }
+}
+
+/** A file of keys, and what it is for. */
+export interface GrantFile {
+  readonly path: string
+  /** The sandbox as a user writes it, as far as the file's name tells; undefined for all. */
+  readonly sandbox: string | undefined
+}
+
+/** Every file of keys under MSB_HOME, the common one first, whether it is there or not. */
+export function listGrantFiles(home: Home): readonly GrantFile[] {
+  const directory = join(home.sshPath, 'authorized_keys.d')
+  const names = readNames(directory).flatMap((name) => {
+    const [, shown] = /^(.+)\.[0-9a-f]{12}$/.exec(name) ?? []
+    if (shown === undefined) return []
+    return [{ path: join(directory, name), sandbox: shown.replace('+', ':') }]
+  })
+  return [{ path: home.authorizedKeysPath, sandbox: undefined }, ...names]
+}
+
+function readNames(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory).sort()
+  } catch {
+    // There is none yet, or it cannot be read: then its files cannot either, which is told then.
+    return []
   }
 }

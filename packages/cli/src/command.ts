@@ -1,0 +1,80 @@
+/** The commands of `msb`, complete and checked. */
+import type { PermittedAddress } from '@sandbox-ssh/protocol'
+import type { Destination, ForwardSpec } from './forward-spec.ts'
+
+/** `msb ssh [connect] …`. */
+export interface ConnectCommand {
+  readonly type: 'connect'
+  readonly sandbox: string
+  /** The words after `--`; empty for an interactive shell. */
+  readonly words: readonly string[]
+  readonly user: string | undefined
+  readonly term: string | undefined
+  /** True or false as demanded; undefined to decide by what stdin is. */
+  readonly tty: boolean | undefined
+  readonly env: Readonly<Record<string, string>>
+  readonly cwd: string | undefined
+  readonly detachKeys: string | undefined
+  readonly inactivityMs: number | undefined
+  /** Ports here that lead into the sandbox, `-L` and `-D`. */
+  readonly forwards: readonly ForwardSpec[]
+  /** `-N`: no shell and no command, only forwards. */
+  readonly forwardOnly: boolean
+  /** `-W`: stdin and stdout are joined to this destination, instead of a session. */
+  readonly stdioTo: Destination | undefined
+}
+
+/** `msb ssh serve …`. */
+export interface ServeCommand {
+  readonly type: 'serve'
+  readonly sandbox: string
+  /** Undefined for `--stdio`. */
+  readonly listen: { readonly host: string; readonly port: number } | undefined
+  readonly inactivityMs: number | undefined
+  readonly connectionsMax: number
+  /** Files instead of the sandbox's own host key. */
+  readonly hostKeys: readonly string[] | undefined
+  /** Files instead of those of MSB_HOME. */
+  readonly authorizedKeys: readonly string[] | undefined
+  /** Guest user of every session; undefined for the login name. */
+  readonly user: string | undefined
+  readonly readOnlySftp: boolean
+  /** The only destinations of forwards; undefined for any. */
+  readonly permitOpen: readonly PermittedAddress[] | undefined
+  /** How long open sessions may go on after the first signal. */
+  readonly drainMs: number
+  /** File for JSON lines. */
+  readonly auditLog: string | undefined
+}
+
+/** Where keys are read from. */
+export type KeySource =
+  | { readonly from: 'file'; readonly path: string }
+  | { readonly from: 'argument'; readonly key: string }
+  | { readonly from: 'stdin' }
+
+/** `msb ssh authorize …`. */
+export interface AuthorizeCommand {
+  readonly type: 'authorize'
+  /** The only sandbox it is about; undefined for all. */
+  readonly sandbox: string | undefined
+  readonly action:
+    | {
+        readonly type: 'add'
+        readonly sources: readonly KeySource[]
+        /** How long they are let in; undefined for ever. */
+        readonly expiresMs: number | undefined
+      }
+    | { readonly type: 'list' }
+    | { readonly type: 'revoke'; readonly keys: readonly string[] }
+}
+
+/** What was asked for, complete and checked. */
+export type CliCommand =
+  | ConnectCommand
+  | ServeCommand
+  | AuthorizeCommand
+  /** Help, version or the command tree: text for stdout, exit 0. */
+  | { readonly type: 'print'; readonly text: string }
+  /** A usage error: text for stderr, exit 2. */
+  | { readonly type: 'usage'; readonly text: string }
