@@ -44,6 +44,15 @@ export interface GuestAgent {
   serve(transport: Transport): Promise<void>
   /** Clients being served. */
   readonly clientCount: number
+  /** What `core.ready` says. */
+  readonly ready: Ready
+  /**
+   * One more client, on a carrier that it shares with others: whoever has the carrier gives it its
+   * frames, and calls `leave` when it has left.
+   */
+  join(outbox: Outbox): { readonly client: GuestClient; readonly leave: () => void }
+  /** Has programs end, as `core.shutdown` does. */
+  shutdown(): void
   /** Drops all clients, `serve` returns for each, and ends what their programs left behind. */
   close(): void
 }
@@ -64,6 +73,7 @@ class Guest implements GuestAgent {
   readonly #options: GuestAgentOptions
   readonly #shared: Shared
   readonly #slots = new Map<number, { readonly client: GuestClient; readonly drop: () => void }>()
+  readonly #joined = new Set<GuestClient>()
   readonly #startNs = process.hrtime.bigint()
 
   constructor(options: GuestAgentOptions) {
@@ -85,7 +95,25 @@ class Guest implements GuestAgent {
   }
 
   get clientCount(): number {
-    return this.#slots.size
+    return this.#slots.size + this.#joined.size
+  }
+
+  get ready(): Ready {
+    return this.#ready()
+  }
+
+  join(outbox: Outbox): { readonly client: GuestClient; readonly leave: () => void } {
+    const client = new GuestClient(this.#shared, outbox)
+    this.#joined.add(client)
+    const leave = (): void => {
+      client.abandon()
+      this.#joined.delete(client)
+    }
+    return { client, leave }
+  }
+
+  shutdown(): void {
+    this.#shutdown()
   }
 
   async serve(transport: Transport): Promise<void> {
@@ -121,6 +149,7 @@ class Guest implements GuestAgent {
       client.abandon()
       drop()
     }
+    for (const client of this.#joined) client.abandon()
     this.#shared.leftovers.kill()
   }
 
@@ -178,7 +207,8 @@ class Guest implements GuestAgent {
   }
 
   #shutdown(): void {
-    for (const { client } of this.#slots.values()) {
+    const served = [...this.#slots.values()].map(({ client }) => client)
+    for (const client of [...served, ...this.#joined]) {
       for (const group of client.groups) {
         try {
           process.kill(-group, 'SIGTERM')
