@@ -3,12 +3,14 @@ export { type AgentCallOptions, AgentClient, type AgentClientOptions } from './a
 export { AgentError, type AgentErrorKind } from './agent/error.ts'
 export { signalName, signalNumber } from './agent/signals.ts'
 export type { RunEnd, RunOptions, SandboxRun } from './carriers/named.ts'
+export { listenRelay, type RelayOptions, type RelayServer } from './carriers/relay-socket.ts'
 export {
   type ChildCarrier,
   type ChildCarrierOptions,
   spawnCarrier,
 } from './carriers/stdio.ts'
 export { type DialOptions, dialUnix } from './carriers/unix.ts'
+export { dialVsock, dialVsockUnix } from './carriers/vsock.ts'
 export type { PeerAddresses } from './environment.ts'
 export {
   type ForwardClient,
@@ -52,6 +54,7 @@ export {
   nativeSession,
   openNativeSession,
 } from './native-session.ts'
+export { AgentRelay, type AgentRelayOptions } from './relay/relay.ts'
 export {
   Sandbox,
   type SandboxDial,

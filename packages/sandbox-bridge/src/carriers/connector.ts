@@ -6,8 +6,12 @@ import { formatSandboxTarget, type SandboxTarget } from '../home/names.ts'
 import { nameHash } from '../home/sockets.ts'
 import { dialLocal } from '../local/connect.ts'
 import { localLayout } from '../local/layout.ts'
+import { dialCommand } from './command.ts'
 import { dialNamed, type RunOptions, runNamed, type SandboxRun } from './named.ts'
+import { consoleAt } from './shared-console.ts'
 import { type DialOptions, dialUnix } from './unix.ts'
+import { dialVsock, dialVsockUnix } from './vsock.ts'
+import { dialWebSocket } from './web-socket.ts'
 
 /** A way into one sandbox. */
 export interface SandboxConnector {
@@ -37,6 +41,12 @@ export interface ConnectorOptions {
 export function openConnector(target: SandboxTarget, options: ConnectorOptions): SandboxConnector {
   const { home } = options
   const label = formatSandboxTarget(target)
+  const endpoint = (dial: SandboxConnector['dial']): SandboxConnector => ({
+    target,
+    label,
+    hostKeyPath: join(home.sshPath, 'hosts', nameHash(label, 12), 'host_ed25519'),
+    dial,
+  })
   switch (target.kind) {
     case 'name':
       return {
@@ -53,6 +63,18 @@ export function openConnector(target: SandboxTarget, options: ConnectorOptions):
         hostKeyPath: join(home.sshPath, 'hosts', nameHash(target.path, 12), 'host_ed25519'),
         dial: (dialOptions) => dialUnix(target.path, dialOptions),
       }
+    case 'virtio-serial': {
+      const { path, booted } = target
+      return endpoint((dialOptions) => consoleAt(home, path, booted).dial(dialOptions))
+    }
+    case 'vsock-unix':
+      return endpoint((dialOptions) => dialVsockUnix(target.path, target.port, dialOptions))
+    case 'vsock':
+      return endpoint((dialOptions) => dialVsock(target.cid, target.port, dialOptions))
+    case 'stdio':
+      return endpoint((dialOptions) => dialCommand(target.command, dialOptions))
+    case 'ws':
+      return endpoint((dialOptions) => dialWebSocket(target.url, dialOptions))
     case 'local': {
       let warned = false
       return {

@@ -22,6 +22,8 @@ export interface ChildCarrier {
   readonly exited: Promise<string>
   /** What it last wrote to stderr. */
   stderrTail(): string
+  /** Ends it at once, if it still runs. */
+  kill(): void
   /** Closes its stdin, then SIGTERM, then SIGKILL; resolves once it is gone. */
   end(): Promise<void>
 }
@@ -48,6 +50,7 @@ export function spawnCarrier(
     transport: nodeStreams(child.stdout, child.stdin),
     exited,
     stderrTail: () => tail().trim(),
+    kill: () => void child.kill('SIGKILL'),
     end: async () => {
       child.stdin.end()
       const timers = [

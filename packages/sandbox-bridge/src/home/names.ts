@@ -15,6 +15,19 @@ export type SandboxTarget =
   | { readonly kind: 'unix'; readonly path: string }
   /** The embedded sandbox, started on demand. */
   | { readonly kind: 'local'; readonly name: string; readonly network: LocalNetwork }
+  /**
+   * The agent's raw console: QEMU's socket for a virtio-serial port, or a character device.
+   * `booted`: the agent has had its handshake already, from somebody who is gone.
+   */
+  | { readonly kind: 'virtio-serial'; readonly path: string; readonly booted: boolean }
+  /** A port in the guest behind the vsock socket of Firecracker or cloud-hypervisor. */
+  | { readonly kind: 'vsock-unix'; readonly path: string; readonly port: number }
+  /** A port of the guest with this context id, through the host's vsock. */
+  | { readonly kind: 'vsock'; readonly cid: number; readonly port: number; readonly force: boolean }
+  /** A command line for sh whose stdin and stdout carry the agent protocol. */
+  | { readonly kind: 'stdio'; readonly command: string }
+  /** A WebSocket whose binary messages carry it; `ws:` or `wss:`. */
+  | { readonly kind: 'ws'; readonly url: string }
 
 /** Endpoint kinds, for messages and completion. */
 export const ENDPOINT_FORMS: readonly string[] = [
@@ -22,7 +35,19 @@ export const ENDPOINT_FORMS: readonly string[] = [
   'unix:/path/agent.sock',
   'local:NAME',
   'local:NAME?net=host',
+  'virtio-serial:/path/console.sock',
+  'vsock-unix:/path/v.sock:PORT',
+  'vsock:CID:PORT',
+  'stdio:COMMAND',
+  'wss://host/path',
 ]
+
+/** Context ids that are no guest of this host, and why. */
+const NO_GUEST: ReadonlyMap<number, string> = new Map([
+  [0, 'is the hypervisor'],
+  [2, 'is the host itself'],
+  [0xffff_ffff, 'is any'],
+])
 
 /**
  * Reads a sandbox argument. Nothing is looked up.
@@ -41,6 +66,23 @@ export function parseSandboxTarget(text: string): SandboxTarget {
       return { kind: 'unix', path: rest }
     case 'local':
       return parseLocal(rest)
+    case 'virtio-serial':
+      return parseVirtioSerial(rest)
+    case 'vsock-unix':
+      return parseVsockUnix(rest)
+    case 'vsock':
+      return parseVsock(rest)
+    case 'stdio':
+      if (rest.trim() === '' || rest.includes('\0')) {
+        throw invalid('stdio: needs a command, as in "stdio:docker exec -i box msb-guest --stdio"')
+      }
+      return { kind: 'stdio', command: rest.trim() }
+    case 'ws':
+    case 'wss':
+      if (!URL.canParse(text) || !rest.startsWith('//')) {
+        throw invalid(`not the address of a WebSocket: ${show(text)}`)
+      }
+      return { kind: 'ws', url: text }
     default:
       throw invalid(
         `unknown kind of sandbox: ${show(kind)}: (a sandbox is ${ENDPOINT_FORMS.join(', ')})`,
@@ -78,7 +120,58 @@ export function formatSandboxTarget(target: SandboxTarget): string {
       return `unix:${target.path}`
     case 'local':
       return `local:${target.name}${target.network === 'host' ? '?net=host' : ''}`
+    case 'virtio-serial':
+      return `virtio-serial:${target.path}${target.booted ? '?booted' : ''}`
+    case 'vsock-unix':
+      return `vsock-unix:${target.path}:${target.port}`
+    case 'vsock':
+      return `vsock:${target.cid}:${target.port}${target.force ? '?force' : ''}`
+    case 'stdio':
+      return `stdio:${target.command}`
+    case 'ws':
+      return target.url
   }
+}
+
+function parseVirtioSerial(rest: string): SandboxTarget {
+  const booted = rest.endsWith('?booted')
+  const path = booted ? rest.slice(0, -'?booted'.length) : rest
+  if (!path.startsWith('/') || path.includes('\0')) {
+    throw invalid('virtio-serial: needs an absolute path, as in virtio-serial:/run/vm/console.sock')
+  }
+  return { kind: 'virtio-serial', path, booted }
+}
+
+function parseVsockUnix(rest: string): SandboxTarget {
+  const colon = rest.lastIndexOf(':')
+  const path = rest.slice(0, Math.max(colon, 0))
+  const port = parseNumber(rest.slice(colon + 1))
+  if (!path.startsWith('/') || path.includes('\0') || port === undefined) {
+    throw invalid('vsock-unix: needs a path and a port, as in vsock-unix:/run/vm/v.sock:1024')
+  }
+  return { kind: 'vsock-unix', path, port }
+}
+
+function parseVsock(rest: string): SandboxTarget {
+  const force = rest.endsWith('?force')
+  const [cidText = '', portText = '', more] = (force ? rest.slice(0, -6) : rest).split(':')
+  const cid = parseNumber(cidText)
+  const port = parseNumber(portText)
+  if (cid === undefined || port === undefined || more !== undefined) {
+    throw invalid('vsock: needs a context id and a port, as in vsock:3:1024')
+  }
+  const what = NO_GUEST.get(cid)
+  if (what !== undefined && !(force && cid === 2)) {
+    const way = cid === 2 ? ` (to reach it nevertheless: vsock:2:${port}?force)` : ''
+    throw invalid(`vsock context ${cid} ${what}, not a sandbox${way}`)
+  }
+  return { kind: 'vsock', cid, port, force }
+}
+
+/** A decimal number of 32 bits without the one that means any. */
+function parseNumber(text: string): number | undefined {
+  const number = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN
+  return number <= 0xffff_ffff ? number : undefined
 }
 
 function parseLocal(rest: string): SandboxTarget {

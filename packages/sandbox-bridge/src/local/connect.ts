@@ -7,12 +7,12 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Transport } from '@sandbox-ssh/protocol'
+import { awaitGreeting } from '../carriers/greeting.ts'
 import { type DialOptions, dialUnix } from '../carriers/unix.ts'
 import { reasonOf, SandboxError } from '../home/errors.ts'
 import type { Home } from '../home/home.ts'
 import { tryFileLock } from '../home/lock.ts'
 import type { LocalNetwork } from '../home/names.ts'
-import { awaitGreeting } from './greeting.ts'
 import { type LocalLayout, localLayout, prepareLayout } from './layout.ts'
 import { findPrograms, type LocalPrograms } from './programs.ts'
 import { startGuest } from './start.ts'

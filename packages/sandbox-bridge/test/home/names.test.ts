@@ -59,8 +59,33 @@ test('endpoints that are not understood say what is', () => {
   refused('docker:a', /unknown kind of sandbox: "docker": .*local:NAME/)
 })
 
+test('carriers of other machines are checked before anything is dialled', () => {
+  refused('virtio-serial:agent.sock', /needs an absolute path/)
+  refused('vsock-unix:/v.sock', /needs a path and a port/)
+  refused('vsock-unix:/v.sock:', /needs a path and a port/)
+  refused('vsock-unix:/v.sock:4294967296', /needs a path and a port/)
+  refused('vsock:3', /needs a context id and a port/)
+  refused('vsock:3:1:2', /needs a context id and a port/)
+  refused('vsock:x:1', /needs a context id and a port/)
+  refused('vsock:2:1024', /is the host itself, not a sandbox \(.*vsock:2:1024\?force\)/)
+  refused('vsock:0:1024?force', /is the hypervisor/)
+  refused('vsock:4294967295:1', /is any, not a sandbox/)
+  refused('stdio: ', /needs a command/)
+  refused('ws:host', /not the address of a WebSocket/)
+  refused('wss://', /not the address of a WebSocket/)
+})
+
 test('a target is written as it was read', () => {
-  for (const text of ['devbox', 'unix:/a/b.sock', 'local:x', 'local:x?net=host']) {
+  const others = [
+    'virtio-serial:/a/b.sock',
+    'virtio-serial:/dev/ttyS1?booted',
+    'vsock-unix:/a:b/v.sock:1024',
+    'vsock:3:1024',
+    'vsock:2:1024?force',
+    'stdio:docker exec -i box msb-guest --stdio',
+    'wss://host.example/relay?token=1',
+  ]
+  for (const text of ['devbox', 'unix:/a/b.sock', 'local:x', 'local:x?net=host', ...others]) {
     assert.is(formatSandboxTarget(parseSandboxTarget(text)), text)
   }
 })

@@ -39,7 +39,7 @@ export async function awaitGreeting(
 }
 
 /** The transport with bytes that were read from it already. */
-function withPrefix(prefix: Uint8Array, transport: Transport): Transport {
+export function withPrefix(prefix: Uint8Array, transport: Transport): Transport {
   let first: Uint8Array | undefined = prefix
   return {
     read: () => {
