@@ -71,18 +71,31 @@ export function againstServers(area: string, cases: readonly Case[]): void {
     })
     for (const { name, run, only, limitMs } of cases) {
       if (only !== undefined && only !== target) continue
-      test(name, async () => {
-        const result = { area, name, target, passed: false, ms: 0 }
-        const started = performance.now()
-        results.push(result)
+      const body = async (): Promise<void> => {
         starting ??= start[target]()
         const server = await starting
         await within(limitMs ?? 60_000, run({ server, openssh: new OpenSsh(server) }))
-        const ms = Math.round(performance.now() - started)
-        results[results.indexOf(result)] = { ...result, passed: true, ms }
-      })
+      }
+      test(name, recorded(area, name, target, body))
     }
     test.run()
+  }
+}
+
+/** `body` as a test whose outcome is among the results. */
+export function recorded(
+  area: string,
+  name: string,
+  target: string,
+  body: () => Promise<void>,
+): () => Promise<void> {
+  return async () => {
+    const result = { area, name, target, passed: false, ms: 0 }
+    const started = performance.now()
+    results.push(result)
+    await body()
+    const ms = Math.round(performance.now() - started)
+    results[results.indexOf(result)] = { ...result, passed: true, ms }
   }
 }
 

@@ -12,20 +12,23 @@ const readmePath = join(root, 'conformance/README.md')
 const begin = '<!-- results: written by npm run conformance -->'
 const end = '<!-- end of results -->'
 
-/** One Markdown table per area, a row per case, a column per server. */
+/** One Markdown table per area, a row per case, a column per server, or client where we serve. */
 function tables(results: readonly Result[]): string {
   const areas = [...new Set(results.map(({ area }) => area))].sort()
   return areas
     .map((area) => {
       const ofArea = results.filter((result) => result.area === area)
+      const all = [...new Set(ofArea.map(({ target }) => target))].sort()
+      const targets = all.includes('msb') ? ['msb', 'sshd'] : all
       const rows = [...new Set(ofArea.map(({ name }) => name))].map((name) => {
         const cell = (target: string): string => {
           const found = ofArea.find((result) => result.name === name && result.target === target)
           return found === undefined ? '–' : found.passed ? '✓' : '✗'
         }
-        return `| ${name.replaceAll('|', '\\|')} | ${cell('msb')} | ${cell('sshd')} |`
+        return `| ${name.replaceAll('|', '\\|')} | ${targets.map(cell).join(' | ')} |`
       })
-      return `### ${area}\n\n| | msb | sshd |\n|---|---|---|\n${rows.join('\n')}\n`
+      const head = `| | ${targets.join(' | ')} |\n|---|${'---|'.repeat(targets.length)}`
+      return `### ${area}\n\n${head}\n${rows.join('\n')}\n`
     })
     .join('\n')
 }
