@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Transport } from '@sandbox-ssh/protocol'
-import { readCatalogue } from '../home/catalogue.ts'
+import { readCatalogue } from '../home/catalogue-database.ts'
 import { SandboxError } from '../home/errors.ts'
 import type { Home } from '../home/home.ts'
 import { findMicrosandbox, INSTALL_HINT, runMicrosandbox } from '../home/microsandbox.ts'

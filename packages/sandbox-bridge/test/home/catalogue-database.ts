@@ -2,7 +2,7 @@
 
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { cataloguePath } from '../../src/home/catalogue.ts'
+import { cataloguePath } from '../../src/home/catalogue-database.ts'
 import type { Home } from '../../src/home/home.ts'
 
 /** A sandbox to be in it. */

@@ -4,10 +4,10 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { cataloguePath, isAlive, readCatalogue } from '../../src/home/catalogue.ts'
+import { cataloguePath, isAlive, readCatalogue } from '../../src/home/catalogue-database.ts'
 import { type Home, openHome } from '../../src/home/home.ts'
 import { sandbox } from '../../src/sandbox.ts'
-import { hasSqlite, makeCatalogue } from './catalogue.ts'
+import { hasSqlite, makeCatalogue } from './catalogue-database.ts'
 import { temporaryDirectory, temporaryHome } from './temporary.ts'
 
 const withSqlite = hasSqlite() ? test : test.skip
