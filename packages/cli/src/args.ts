@@ -11,6 +11,7 @@ import {
 } from './forward-spec.ts'
 import { AUTHORIZE_HELP, CONNECT_HELP, SERVE_HELP, SSH_HELP } from './help.ts'
 import type { LogLevel } from './output.ts'
+import { addToolCommands } from './tool-args.ts'
 
 /** A command with the switches that go with any. */
 export interface Invocation {
@@ -101,6 +102,10 @@ class ArgumentParser {
     this.#addConnect(ssh)
     this.#addServe(ssh)
     this.#addAuthorize(ssh)
+    addToolCommands(ssh, (command, result) => {
+      this.#refuseWords(command)
+      this.#result = result
+    })
     return program
   }
 

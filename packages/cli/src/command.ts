@@ -1,6 +1,7 @@
 /** The commands of `msb`, complete and checked. */
 import type { PermittedAddress } from '@sandbox-ssh/protocol'
 import type { Destination, ForwardSpec } from './forward-spec.ts'
+import type { ToolCommand } from './tool-args.ts'
 
 /** `msb ssh [connect] …`. */
 export interface ConnectCommand {
@@ -74,6 +75,7 @@ export type CliCommand =
   | ConnectCommand
   | ServeCommand
   | AuthorizeCommand
+  | ToolCommand
   /** Help, version or the command tree: text for stdout, exit 0. */
   | { readonly type: 'print'; readonly text: string }
   /** A usage error: text for stderr, exit 2. */

@@ -3,7 +3,9 @@ import { openHome } from '@sandbox-ssh/sandbox-bridge'
 import { parseArguments } from './args.ts'
 import type { CliCommand } from './command.ts'
 import { authorize } from './commands/authorize.ts'
+import { config } from './commands/config.ts'
 import { connect } from './commands/connect.ts'
+import { keys } from './commands/keys.ts'
 import { foreignCommand, passOn } from './commands/pass-on.ts'
 import { serve } from './commands/serve.ts'
 import type { CommandContext } from './context.ts'
@@ -54,6 +56,10 @@ async function run(command: CliCommand, context: CommandContext): Promise<number
       return serve(command, context)
     case 'authorize':
       return authorize(command, context)
+    case 'config':
+      return config(command, context)
+    case 'keys':
+      return keys(command, context)
   }
 }
 

@@ -47,7 +47,15 @@ export {
   microsandboxPath,
   PASSED_ON,
 } from './home/microsandbox.ts'
+export { type KnownSandbox, listSandboxes, readHostKey } from './home/known-sandboxes.ts'
 export { formatSandboxTarget, parseSandboxTarget, type SandboxTarget } from './home/names.ts'
+export {
+  prepareSshConfig,
+  type SshConfigBlock,
+  type SshConfigOptions,
+  type SshConfigResult,
+  writeSshConfig,
+} from './home/ssh-config.ts'
 export {
   type NativeSession,
   type NativeSessionOptions,

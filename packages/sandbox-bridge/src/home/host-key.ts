@@ -10,8 +10,8 @@ import {
   readBoundedFile,
 } from './files.ts'
 
-/** Real ones are under 8 KiB. */
-const HOST_KEY_BYTES_MAX = 64 * 1024
+/** Larger host key files are refused; real ones are under 8 KiB. */
+export const HOST_KEY_BYTES_MAX: number = 64 * 1024
 
 /** Where the key is and who chose the place. */
 export interface HostKeyOptions {
