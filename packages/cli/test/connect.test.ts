@@ -52,7 +52,10 @@ test('a command that cannot be started gives 127 and a reason', async () => {
   assert.match(missing.stderr, /no-such-program.*not found/)
   const user = await msb(['ssh', 'local:box', '--user', 'bob', '--', 'id'], { home })
   assert.is(user.code, 127)
-  assert.match(user.stderr, /"bob"/)
+  assert.is(user.stderr, 'error: no user "bob" in the sandbox\n')
+  const cwd = await msb(['ssh', 'local:box', '--cwd', '/no/where', '--', 'pwd'], { home })
+  assert.is(cwd.stderr, 'error: no directory "/no/where" in the sandbox\n')
+  assert.is(cwd.code, 127)
 })
 
 test('several words arrive as typed, a single one is a command line', async () => {
@@ -147,7 +150,7 @@ test('a lost connection is an error and never a status', async () => {
   for (const pid of pids) process.kill(pid, 'SIGKILL')
   const result = await finished(child)
   assert.is(result.code, 255)
-  assert.match(result.stderr, /the agent closed the connection/)
+  assert.match(result.stderr, /^error: .*the agent closed the connection\n$/)
 })
 
 test('silence ends a session if it is told to', async () => {

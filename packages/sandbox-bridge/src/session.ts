@@ -56,7 +56,7 @@ export async function tellFailure(session: ServerSession, error: unknown): Promi
   if (status === undefined) throw error
   const message = error instanceof Error ? error.message : String(error)
   const write = session.pty === undefined ? 'writeStderr' : 'write'
-  const line = `${printable(message)}${session.pty === undefined ? '\n' : '\r\n'}`
+  const line = `error: ${printable(message)}${session.pty === undefined ? '\n' : '\r\n'}`
   await session[write](new TextEncoder().encode(line)).catch(() => {})
   return status
 }
@@ -67,6 +67,11 @@ async function start(
   { login, peer, program }: SessionStart,
 ): Promise<AgentProcess> {
   const user = await guest.user(login)
+  const { workdir } = guest.settings
+  // Asked for, so that elsewhere would be wrong; a home that is missing is nobody's wish.
+  if (workdir !== undefined && user.directory !== workdir) {
+    throw new GuestUserError(`no directory ${JSON.stringify(workdir)} in the sandbox`)
+  }
   const asked = (): CommandLine =>
     session.kind === 'shell' ? loginShell(user) : shellCommand(user, session.commandBytes)
   const line = program ?? asked()
