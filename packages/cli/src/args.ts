@@ -9,7 +9,7 @@ import {
   parseLocalForward,
   parsePermitted,
 } from './forward-spec.ts'
-import { AUTHORIZE_HELP, CONNECT_HELP, SERVE_HELP, SSH_HELP } from './help.ts'
+import { AUTHORIZE_HELP, CONNECT_HELP, RELAY_HELP, SERVE_HELP, SSH_HELP } from './help.ts'
 import type { LogLevel } from './output.ts'
 import { addToolCommands } from './tool-args.ts'
 
@@ -106,6 +106,7 @@ class ArgumentParser {
       this.#refuseWords(command)
       this.#result = result
     })
+    this.#addRelay(ssh)
     return program
   }
 
@@ -197,6 +198,32 @@ class ArgumentParser {
         drainMs: options['drain'],
         auditLog: options['auditLog'],
       }
+    })
+  }
+
+  #addRelay(ssh: Command): void {
+    const command = ssh
+      .command('relay <endpoint>')
+      .description('share an agent with other processes on a Unix socket')
+      .addOption(
+        new Option('--listen <path>', 'the socket to make').argParser((text) => {
+          if (text !== '') return text
+          throw new InvalidArgumentError('it is a path.')
+        }),
+      )
+      .addOption(
+        new Option(
+          '--budget <MiB>',
+          'drop a client that leaves more than this of a shared console unread (default: 16)',
+        ).argParser((text) => integer(text, 1, 1024)),
+      )
+      .addHelpText('after', RELAY_HELP)
+    command.action((endpoint: string) => {
+      this.#refuseWords(command)
+      const { listen, budget } = command.opts()
+      if (listen === undefined) command.error("error: required option '--listen <path>' is missing")
+      const budgetBytes = budget === undefined ? undefined : budget * 1024 * 1024
+      this.#result = { type: 'relay', endpoint, socketPath: listen, budgetBytes }
     })
   }
 

@@ -70,12 +70,23 @@ export interface AuthorizeCommand {
     | { readonly type: 'revoke'; readonly keys: readonly string[] }
 }
 
+/** `msb ssh relay …`. */
+export interface RelayCommand {
+  readonly type: 'relay'
+  readonly endpoint: string
+  /** Where it listens. */
+  readonly socketPath: string
+  /** What a client may leave unread of a shared console; undefined for the default. */
+  readonly budgetBytes: number | undefined
+}
+
 /** What was asked for, complete and checked. */
 export type CliCommand =
   | ConnectCommand
   | ServeCommand
   | AuthorizeCommand
   | ToolCommand
+  | RelayCommand
   /** Help, version or the command tree: text for stdout, exit 0. */
   | { readonly type: 'print'; readonly text: string }
   /** A usage error: text for stderr, exit 2. */

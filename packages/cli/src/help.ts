@@ -6,6 +6,14 @@ A sandbox is the name of a microsandbox, unix:/path/agent.sock, or local:NAME, t
 sandbox (local:NAME?net=host shares the network of this host). An embedded sandbox runs as long as
 somebody is connected to it; its home and /tmp remain.
 
+A stopped microsandbox is started by microsandbox's own program, and stopped again at the end unless
+others use it. Other virtual machines and containers, with an agent inside:
+  virtio-serial:/path/console.sock                QEMU's socket, or a character device
+  vsock-unix:/path/v.sock:PORT                    Firecracker, cloud-hypervisor
+  vsock:CID:PORT                                  the host's vsock
+  "stdio:docker exec -i box msb-guest --stdio"    any command
+  wss://host/path                                 a relay behind a WebSocket
+
 Examples:
   msb ssh devbox                                  a shell
   msb ssh devbox -- uname -a                      a command
@@ -65,4 +73,16 @@ Examples:
 
 Keys are for all sandboxes unless --sandbox names one. A key that is there already is not added
 again; with --expires it gets the new date. --revoke takes it out of the one list or the other.
+`
+
+/** Shown below the options of `msb ssh …`. */
+export const RELAY_HELP: string = `
+Gives any number of processes a way to an agent that can be reached only once, such as one behind
+virtio-serial:, at a Unix socket of this user. Other endpoints are dialled for each client.
+virtio-serial:/path?booted is an agent that has had its handshake at boot already.
+
+Examples:
+  msb ssh relay virtio-serial:/run/vm/console.sock --listen /run/vm/agent.sock
+  msb ssh unix:/run/vm/agent.sock
+  msb ssh serve unix:/run/vm/agent.sock
 `

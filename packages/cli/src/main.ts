@@ -7,6 +7,7 @@ import { config } from './commands/config.ts'
 import { connect } from './commands/connect.ts'
 import { keys } from './commands/keys.ts'
 import { foreignCommand, passOn } from './commands/pass-on.ts'
+import { relay } from './commands/relay.ts'
 import { serve } from './commands/serve.ts'
 import type { CommandContext } from './context.ts'
 import { EXIT_LOCAL_ERROR, EXIT_USAGE, exitCodeOf, explain } from './failure.ts'
@@ -60,6 +61,8 @@ async function run(command: CliCommand, context: CommandContext): Promise<number
       return config(command, context)
     case 'keys':
       return keys(command, context)
+    case 'relay':
+      return relay(command, context)
   }
 }
 

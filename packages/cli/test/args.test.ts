@@ -245,6 +245,19 @@ test('what is not a form is a usage error', () => {
   usage(['ssh', '--user', 'a', 'authorize', '--stdin'], /unknown option|too many/)
 })
 
+test('a relay has an endpoint and a socket', () => {
+  const relay = { type: 'relay', endpoint: 'vsock:3:1', socketPath: '/a.sock' }
+  const args = ['ssh', 'relay', 'vsock:3:1']
+  assert.equal(parse(...args, '--listen', '/a.sock'), { ...relay, budgetBytes: undefined })
+  const budgetBytes = 2 * 1024 * 1024
+  assert.equal(parse(...args, '--listen', '/a.sock', '--budget', '2'), { ...relay, budgetBytes })
+  usage(args, /required option '--listen <path>' is missing/)
+  usage([...args, '--listen', ''], /it is a path/)
+  usage([...args, '--listen', '/a', '--budget', '0'], /a number from 1 to 1024/)
+  usage([...args, '--listen', '/a', '--', 'x'], /takes no words after --/)
+  usage(['ssh', 'relay', '--listen', '/a'], /missing required argument 'endpoint'/)
+})
+
 test('help, version and the tree are for stdout', () => {
   const printed = (...argv: string[]): string => {
     const command = parse(...argv)
@@ -254,7 +267,7 @@ test('help, version and the tree are for stdout', () => {
   assert.match(printed('ssh', '--help'), /Examples:\n {2}msb ssh devbox/)
   assert.match(printed('ssh', 'help'), /Usage: msb ssh/)
   assert.match(printed('ssh', 'help', 'serve'), /ProxyCommand/)
-  for (const name of ['connect', 'serve', 'authorize']) {
+  for (const name of ['connect', 'serve', 'authorize', 'relay']) {
     assert.match(printed('ssh', name, '--help'), /Examples:/)
   }
   assert.match(printed('--tree'), /msb\n {2}ssh .*\n {4}connect .*\n {4}serve .*\n {4}authorize /)
