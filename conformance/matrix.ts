@@ -1,15 +1,14 @@
 // Runs the same cases against several servers. Debian's sshd is always one of them: a case that
 // it does not pass says something about the case, not about us.
 //
-// `CONFORMANCE_TARGETS=sshd` (or `msb`) limits the servers; `CONFORMANCE_RESULTS=FOLDER` has each
-// program write its results there, for the table in the README.
+// `CONFORMANCE_TARGETS=sshd` (or `msb`) limits the servers.
 
-import { writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
 import { suite } from 'uvu'
-import { root } from '../scripts/bundle.mjs'
 import { type Msb, startMsb } from './peers/msb.ts'
 import { OpenSsh, type Sshd, startSshd } from './peers/openssh.ts'
+import { recorded } from './results.ts'
+
+export { type Result, recorded } from './results.ts'
 
 /** A server under test, running. */
 export type Server = ({ readonly name: 'sshd' } & Sshd) | ({ readonly name: 'msb' } & Msb)
@@ -30,25 +29,6 @@ export interface Case {
   /** The servers it applies to; all by default. */
   readonly only?: Server['name']
 }
-
-/** One line of the results. */
-export interface Result {
-  readonly area: string
-  readonly name: string
-  readonly target: string
-  readonly passed: boolean
-  readonly ms: number
-}
-
-/** The results of this program. */
-const results: Result[] = []
-
-process.once('exit', () => {
-  const folder = process.env['CONFORMANCE_RESULTS']
-  if (folder === undefined) return
-  const program = relative(root, process.argv[1] ?? '').replaceAll(/\W+/g, '-')
-  writeFileSync(join(folder, `${program}.json`), JSON.stringify(results))
-})
 
 /** What sshd accepts beyond its defaults, because the cases use it. */
 const sshdConfiguration = ['AcceptEnv LANG LC_*', 'AllowTcpForwarding yes']
@@ -79,23 +59,6 @@ export function againstServers(area: string, cases: readonly Case[]): void {
       test(name, recorded(area, name, target, body))
     }
     test.run()
-  }
-}
-
-/** `body` as a test whose outcome is among the results. */
-export function recorded(
-  area: string,
-  name: string,
-  target: string,
-  body: () => Promise<void>,
-): () => Promise<void> {
-  return async () => {
-    const result = { area, name, target, passed: false, ms: 0 }
-    const started = performance.now()
-    results.push(result)
-    await body()
-    const ms = Math.round(performance.now() - started)
-    results[results.indexOf(result)] = { ...result, passed: true, ms }
   }
 }
 

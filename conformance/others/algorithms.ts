@@ -1,0 +1,76 @@
+// What we have, family by family, and how to leave a single one of it.
+
+import { type Algorithms, defaultCrypto, modern } from '@sandbox-ssh/protocol'
+import { zlibOpenssh } from '@sandbox-ssh/protocol/compression'
+import type { Proposal } from './proposal.ts'
+
+/** One algorithm that both sides have. */
+export interface Choice {
+  /** What it is for, in words. */
+  readonly family: string
+  readonly name: string
+  /** Leaves this one of its family; a MAC also needs a cipher that uses it. */
+  readonly narrow: (algorithms: Algorithms) => Algorithms
+}
+
+const ours: Algorithms = { ...modern(defaultCrypto()), compression: [zlibOpenssh] }
+
+/** Every algorithm of ours that a peer proposes too; of certificates the plain ones. */
+export function shared(proposal: Proposal): readonly Choice[] {
+  const choices = (
+    family: string,
+    key: keyof Proposal,
+    also: (algorithms: Algorithms) => Partial<Algorithms> = () => ({}),
+  ): Choice[] =>
+    ours[key]
+      .filter(({ name }) => proposal[key].includes(name))
+      .filter(({ name }) => key !== 'hostKeys' || kindOf(name) !== undefined)
+      .map(({ name }) => ({
+        family,
+        name,
+        narrow: (algorithms) => ({ ...algorithms, ...also(algorithms), [key]: only(key, name) }),
+      }))
+  return [
+    ...choices('key exchange', 'kex'),
+    ...choices('ciphers', 'ciphers'),
+    // Only these ciphers have a MAC beside them.
+    ...choices('MACs', 'macs', ({ ciphers }) => ({
+      ciphers: ciphers.filter(({ authenticated }) => !authenticated),
+    })),
+    ...choices('compression', 'compression'),
+    ...choices('host keys', 'hostKeys'),
+  ]
+}
+
+/**
+ * Signature algorithms to try for users. KEXINIT does not tell them, but who verifies one in a host
+ * key makes it with a user key too.
+ */
+export function sharedSignatures(proposal: Proposal): readonly string[] {
+  return shared(proposal)
+    .filter(({ family }) => family === 'host keys')
+    .map(({ name }) => name)
+}
+
+function only<Key extends keyof Proposal>(key: Key, name: string): Algorithms[Key] {
+  return ours[key].filter((spec) => spec.name === name) as unknown as Algorithms[Key]
+}
+
+const kinds = {
+  'ssh-ed25519': 'ed25519',
+  'ecdsa-sha2-nistp256': 'ecdsa-nistp256',
+  'ecdsa-sha2-nistp384': 'ecdsa-nistp384',
+  'ecdsa-sha2-nistp521': 'ecdsa-nistp521',
+  'rsa-sha2-256': 'rsa-3072',
+  'rsa-sha2-512': 'rsa-3072',
+} as const
+
+/** The kind of key that makes such signatures, if we generate one. */
+export function kindOf(signature: string): (typeof kinds)[keyof typeof kinds] | undefined {
+  return Object.hasOwn(kinds, signature) ? kinds[signature as keyof typeof kinds] : undefined
+}
+
+/** One of each. */
+export const keyKinds: readonly (typeof kinds)[keyof typeof kinds][] = [
+  ...new Set(Object.values(kinds)),
+]

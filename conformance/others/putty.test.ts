@@ -1,0 +1,6 @@
+// PuTTY's plink with our server.
+
+import { plink } from '../peers/putty.ts'
+import { tryPeers } from './trial.ts'
+
+await tryPeers({ client: plink })

@@ -1,0 +1,190 @@
+// Trials of another implementation's client with our server.
+
+import { generateKey, type PrivateKey, type ServerOptions } from '@sandbox-ssh/protocol'
+import * as assert from 'uvu/assert'
+import { bytes, sha256 } from '../data.ts'
+import type { KeyFile, Login, PeerClient } from '../peers/peer.ts'
+import { shared, sharedSignatures } from './algorithms.ts'
+import { keyFor } from './keys.ts'
+import { type OurServer, startOurServer } from './our-server.ts'
+import { proposalOfClient } from './proposal.ts'
+import type { Trial } from './trial.ts'
+
+const MiB = 1 << 20
+const username = 'ada'
+const secret = 'correct horse'
+
+/** All trials that a client can take, by what it proposes. */
+export async function clientTrials(
+  client: PeerClient,
+  keys: readonly KeyFile[],
+): Promise<readonly Trial[]> {
+  const [first] = keys as [KeyFile]
+  const login = { username, hostKey: first.key, proof: first }
+  const proposal = await proposalOfClient((port) => use(client, { ...login, port }, bytes(1)))
+  const trial = (area: string, name: string, run: () => Promise<void>): Trial => ({
+    ...{ area: `Other clients of our server: ${area}`, name, run },
+  })
+  const working = (name: string, attempt: Attempt): Trial =>
+    trial('working', name, () => succeed(client, keys, attempt))
+  return [
+    ...shared(proposal).map(({ family, name, narrow }) =>
+      trial(family, name, () =>
+        succeed(client, keys, {
+          ...(family === 'host keys' && { hostKey: keyFor(name, keys) }),
+          options: { algorithms: narrow },
+          check: ({ connections: [connection] }) =>
+            assert.match(JSON.stringify(connection?.negotiated), `"${name}"`),
+        }),
+      ),
+    ),
+    ...sharedSignatures(proposal).map((name) =>
+      trial('user keys', name, () =>
+        succeed(client, keys, {
+          proof: keyFor(name, keys),
+          options: {
+            algorithms: (algorithms) => ({
+              ...algorithms,
+              userKeys: algorithms.userKeys.filter((spec) => spec.name === name),
+            }),
+          },
+        }),
+      ),
+    ),
+    working('5 MiB each way', { length: 5 * MiB }),
+    working('keys exchanged anew by us at every MiB', {
+      length: 5 * MiB,
+      options: { rekey: { bytes: MiB } },
+      check: (server) => assert.ok(server.keyExchanges() > 5, server.report()),
+    }),
+    ...(client.rekeys
+      ? [
+          working('keys exchanged anew by the peer at every MiB', {
+            length: 5 * MiB,
+            rekeyBytes: MiB,
+            check: (server) => assert.ok(server.keyExchanges() > 3, server.report()),
+          }),
+        ]
+      : []),
+    ...client.secrets.map((method) =>
+      working(method, { proof: { method, secret }, options: { auth: accepting(method) } }),
+    ),
+    ...client.secrets.map((method) =>
+      trial('working', `a wrong ${method} is refused`, () =>
+        refuse(client, keys, { method, secret: 'wrong' }, { auth: accepting(method) }),
+      ),
+    ),
+    trial('working', 'a key that is not authorized is refused', () =>
+      refuse(client, keys, first, { auth: { publickey: () => false } }),
+    ),
+    trial('working', 'a host key that is not the expected one is refused', () =>
+      refuse(client, keys, first, {}, generateKey('ed25519')),
+    ),
+    ...(client.exec === undefined
+      ? []
+      : [0, 1, 42, 255].map((code) =>
+          trial('working', `exit status ${code}`, () =>
+            withServer(
+              { hostKey: first.key, options: { auth: accepting(first) } },
+              async (server) => {
+                const { port } = server
+                const ended = await client.exec?.({ ...login, port }, `exit ${code}`, bytes(0))
+                assert.is(ended?.code, code, `${ended?.problem}\n${server.report()}`)
+              },
+            ),
+          ),
+        )),
+  ]
+}
+
+interface Attempt {
+  readonly options?: Partial<ServerOptions>
+  readonly hostKey?: KeyFile
+  readonly proof?: Login['proof']
+  readonly length?: number
+  readonly rekeyBytes?: number
+  readonly check?: (server: OurServer) => void
+}
+
+/** The client logs in and gets back what it sends. */
+async function succeed(
+  client: PeerClient,
+  keys: readonly KeyFile[],
+  attempt: Attempt,
+): Promise<void> {
+  const [first] = keys as [KeyFile]
+  const { hostKey = first, proof = first, options, length = 100_000, rekeyBytes, check } = attempt
+  await withServer(
+    { hostKey: hostKey.key, options: { auth: accepting(proof), ...options } },
+    async (server) => {
+      const data = bytes(length)
+      const login = { port: server.port, username, hostKey: hostKey.key, proof }
+      const came = await use(client, { ...login, ...(rekeyBytes && { rekeyBytes }) }, data).catch(
+        (error) => {
+          throw new Error(`${error}\n${server.report()}`)
+        },
+      )
+      assert.is(sha256(came), sha256(data), server.report())
+      check?.(server)
+    },
+  )
+}
+
+/** The client does not get in, and says so. */
+async function refuse(
+  client: PeerClient,
+  keys: readonly KeyFile[],
+  proof: Login['proof'],
+  options: Partial<ServerOptions>,
+  hostKey?: PrivateKey,
+): Promise<void> {
+  const [first] = keys as [KeyFile]
+  const auth = accepting(first)
+  await withServer(
+    { hostKey: hostKey ?? first.key, options: { auth, ...options } },
+    async (server) => {
+      const login = { port: server.port, username, hostKey: first.key, proof }
+      const came = await use(client, login, bytes(10)).catch((error: Error) => error)
+      assert.instance(came, Error, 'it came in')
+      assert.is(server.connections.length, 0, 'it came in')
+    },
+  )
+}
+
+async function withServer(
+  { hostKey, options }: { readonly hostKey: PrivateKey; readonly options: Partial<ServerOptions> },
+  body: (server: OurServer) => Promise<void>,
+): Promise<void> {
+  const server = await startOurServer(hostKey, options)
+  try {
+    await body(server)
+  } finally {
+    await server.stop()
+  }
+}
+
+/** Sends data through the client and gives what comes back; throws unless all went well. */
+async function use(client: PeerClient, login: Login, data: Uint8Array): Promise<Uint8Array> {
+  if (client.exec === undefined) return (await client.copy?.(login, data)) ?? new Uint8Array()
+  const { code, stdout, problem } = await client.exec(login, 'cat; exit 7', data)
+  if (code !== 7) throw new Error(`${client.name} ended with ${code}: ${problem}`)
+  return stdout
+}
+
+/** Lets in who has this key, or the secret by this method. */
+function accepting(proof: Login['proof'] | string): ServerOptions['auth'] {
+  if (typeof proof === 'object' && 'key' in proof) {
+    return { publickey: ({ key }) => key.equals(proof.key.publicKey) }
+  }
+  const method = typeof proof === 'string' ? proof : proof.method
+  if (method === 'password') {
+    return { password: (attempt) => attempt.username === username && attempt.password === secret }
+  }
+  return {
+    keyboardInteractive: async (_, ask) => {
+      const prompts = [{ prompt: 'Password: ', echo: false }]
+      const [answer] = await ask({ name: 'Login', instruction: '', prompts })
+      return answer === secret
+    },
+  }
+}

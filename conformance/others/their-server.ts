@@ -1,0 +1,176 @@
+// Trials of another implementation's server with our client.
+
+import { connect as connectTcp } from 'node:net'
+import {
+  AuthenticationError,
+  type AuthMethod,
+  type Client,
+  type ClientOptions,
+  connect,
+  generateKey,
+  keyboardInteractive,
+  nodeSocket,
+  password,
+  publickey,
+} from '@sandbox-ssh/protocol'
+import * as assert from 'uvu/assert'
+import { bytes, sha256 } from '../data.ts'
+import type { KeyFile, PeerServer, RunningPeer, SecretMethod } from '../peers/peer.ts'
+import { kindOf, shared, sharedSignatures } from './algorithms.ts'
+import { keyFor } from './keys.ts'
+import { type Proposal, proposalOfServer } from './proposal.ts'
+import type { Trial } from './trial.ts'
+
+const MiB = 1 << 20
+const username = 'ada'
+const secret = 'correct horse'
+
+/** All trials that a server can take, by what it proposes; and what ends the server. */
+export async function serverTrials(
+  peer: PeerServer,
+  keys: readonly KeyFile[],
+): Promise<{ readonly trials: readonly Trial[]; readonly stop: () => Promise<void> }> {
+  const setup = { username, password: secret, hostKeys: keys, userKeys: keys }
+  // Servers with the same setup, because not all take so many host keys.
+  const most = peer.hostKeysMax ?? keys.length
+  const servers: RunningPeer[] = []
+  const proposals: Proposal[] = []
+  for (let at = 0; at < keys.length; at += most) {
+    const running = await peer.start({ ...setup, hostKeys: keys.slice(at, at + most) })
+    servers.push(running)
+    proposals.push(await proposalOfServer(running.port))
+  }
+  const [server, proposal] = [servers[0], proposals[0]] as [RunningPeer, Proposal]
+  // By the key that it was given: Dropbear claims RSA even if it has no such key, and then fails.
+  const indexFor = (hostKey: string): number =>
+    Math.floor(keys.indexOf(keyFor(hostKey, keys)) / most)
+  const hostKeys = proposals.flatMap((one, index) =>
+    one.hostKeys.filter((name) => kindOf(name) !== undefined && indexFor(name) === index),
+  )
+  const trial = (area: string, name: string, run: () => Promise<void>): Trial => ({
+    ...{ area: `Our client of other servers: ${area}`, name, run },
+  })
+  const working = (name: string, attempt: Attempt): Trial =>
+    trial('working', name, () => succeed(server, keys, attempt))
+  const refused = (name: string, method: AuthMethod): Trial =>
+    trial('working', name, () => refuse(server, keys, method))
+  const trials = [
+    ...shared({ ...proposal, hostKeys }).map(({ family, name, narrow }) =>
+      trial(family, name, () =>
+        succeed(family === 'host keys' ? (servers[indexFor(name)] ?? server) : server, keys, {
+          options: { algorithms: narrow },
+          check: ({ negotiated }) => assert.match(JSON.stringify(negotiated), `"${name}"`),
+        }),
+      ),
+    ),
+    ...sharedSignatures({ ...proposal, hostKeys }).map((name) =>
+      trial('user keys', name, () => {
+        const { key } = keyFor(name, keys)
+        const { publicKey } = key
+        const sign = (data: Uint8Array): Uint8Array => key.sign(data, name)
+        const auth = [publickey({ publicKey, algorithms: [name], sign })]
+        return succeed(server, keys, { options: { auth } })
+      }),
+    ),
+    working('5 MiB each way', { length: 5 * MiB }),
+    working('keys exchanged anew by us at every MiB', {
+      length: 5 * MiB,
+      options: { rekey: { bytes: MiB } },
+      exchanges: 5,
+    }),
+    ...(peer.rekeys
+      ? [
+          trial('working', 'keys exchanged anew by the peer at every MiB', async () => {
+            const eager = await peer.start({ ...setup, rekeyBytes: MiB })
+            try {
+              await succeed(eager, keys, { length: 5 * MiB, exchanges: 4 })
+            } finally {
+              await eager.stop()
+            }
+          }),
+        ]
+      : []),
+    ...peer.secrets.flatMap((method) => [
+      working(method, { options: { auth: [answering(method, secret)] } }),
+      refused(`a wrong ${method} is refused`, answering(method, 'wrong')),
+    ]),
+    refused('a key that is not authorized is refused', publickey(generateKey('ed25519'))),
+    ...[0, 1, 42, 255].map((code) =>
+      trial('working', `exit status ${code}`, () =>
+        withClient(server, keys, {}, async (client) => {
+          assert.is((await client.run(`exit ${code}`)).code, code)
+        }),
+      ),
+    ),
+  ]
+  const stop = async (): Promise<void> => {
+    await Promise.all(servers.map((one) => one.stop()))
+  }
+  return { trials, stop }
+}
+
+interface Attempt {
+  readonly options?: Partial<ClientOptions>
+  readonly length?: number
+  /** Key exchanges that there have to be at least. */
+  readonly exchanges?: number
+  readonly check?: (client: Client) => void
+}
+
+/** Our client logs in and gets back what it sends. */
+async function succeed(
+  server: RunningPeer,
+  keys: readonly KeyFile[],
+  { options, length = 100_000, exchanges = 1, check }: Attempt,
+): Promise<void> {
+  const trace: string[] = []
+  const report = (): string => [...trace.slice(0, 20), '…', ...trace.slice(-30)].join('\n')
+  const tracing = { trace: (line: string): void => void trace.push(line), ...options }
+  const attempt = withClient(server, keys, tracing, async (client) => {
+    const data = bytes(length)
+    const { code, stdout } = await client.run('cat; exit 7', { stdin: data })
+    assert.is(sha256(stdout), sha256(data))
+    assert.is(code, 7)
+    check?.(client)
+  })
+  await attempt.catch((error: unknown) => {
+    throw new Error(`${error}\n${report()}`)
+  })
+  const seen = trace.filter((line) => line.startsWith('< NEWKEYS')).length
+  assert.ok(seen >= exchanges, `${seen} key exchanges\n${report()}`)
+}
+
+/** The server lets nobody in who has only this. */
+async function refuse(
+  server: RunningPeer,
+  keys: readonly KeyFile[],
+  method: AuthMethod,
+): Promise<void> {
+  const attempt = withClient(server, keys, { auth: [method] }, async () => {})
+  const outcome = await attempt.catch((error: unknown) => error)
+  assert.instance(outcome, AuthenticationError, String(outcome))
+}
+
+async function withClient(
+  { port }: RunningPeer,
+  keys: readonly KeyFile[],
+  options: Partial<ClientOptions>,
+  use: (client: Client) => Promise<void>,
+): Promise<void> {
+  const client = await connect(nodeSocket(connectTcp(port, '127.0.0.1')), {
+    username,
+    hostKey: (key) => keys.some((file) => file.key.publicKey.equals(key)),
+    auth: [publickey(keyFor('ssh-ed25519', keys).key)],
+    ...options,
+  })
+  try {
+    await use(client)
+  } finally {
+    await client.close()
+  }
+}
+
+function answering(method: SecretMethod, answer: string): AuthMethod {
+  if (method === 'password') return password(answer)
+  return keyboardInteractive(({ prompts }) => prompts.map(() => answer))
+}

@@ -1,0 +1,70 @@
+// Tries a peer in both roles, as suites whose outcomes are among the results.
+
+import { suite } from 'uvu'
+import type { PeerClient, PeerServer } from '../peers/peer.ts'
+import { recorded } from '../results.ts'
+import { generateKeyFiles } from './keys.ts'
+import { clientTrials } from './their-client.ts'
+import { serverTrials } from './their-server.ts'
+
+/** One row of one table, with the peer as a column. */
+export interface Trial {
+  readonly area: string
+  readonly name: string
+  readonly run: () => Promise<void>
+}
+
+/** What there is to try of one implementation; `extra` are trials for what only it does. */
+export interface Peers {
+  readonly client?: PeerClient
+  readonly server?: PeerServer
+  readonly extra?: readonly Trial[]
+}
+
+/**
+ * Tries all. A peer that is not installed is skipped, except in CI, where it must be. To be called
+ * once a program: suites that are not made in one go would be run twice.
+ */
+export async function tryPeers({ client, server, extra = [] }: Peers): Promise<void> {
+  const keys = generateKeyFiles()
+  let stopServer = async (): Promise<void> => {}
+  const asClient = await prepared(client, (peer) => clientTrials(peer, keys))
+  const asServer = await prepared(server, async (peer) => {
+    const { trials, stop } = await serverTrials(peer, keys)
+    stopServer = stop
+    return trials
+  })
+  for (const [peer, trials] of [...asClient, ...asServer]) {
+    const test = suite(`${peer.name}: ${trials[0]?.area.split(':')[0] ?? ''}`)
+    if (peer.missing !== undefined && process.env['CI'] === undefined) {
+      test.skip(peer.missing, () => {})
+    }
+    for (const { area, name, run } of trials) test(name, recorded(area, name, peer.name, run))
+    if (trials === asClient[0]?.[1]) {
+      for (const { area, name, run } of extra) test(name, recorded(area, name, peer.name, run))
+      test.after(async () => client?.stop?.())
+    }
+    if (trials === asServer[0]?.[1]) test.after(() => stopServer())
+    test.run()
+  }
+}
+
+/** The trials of a peer; one that fails if they cannot even be prepared. */
+async function prepared<Peer extends PeerClient | PeerServer>(
+  peer: Peer | undefined,
+  prepare: (peer: Peer) => Promise<readonly Trial[]>,
+): Promise<readonly (readonly [Peer, readonly Trial[]])[]> {
+  if (peer === undefined) return []
+  const broken = (problem: unknown): Trial => ({
+    ...{ area: 'Other implementations', name: 'can be tried at all' },
+    run: () => Promise.reject(problem),
+  })
+  if (peer.missing !== undefined) {
+    return [[peer, process.env['CI'] === undefined ? [] : [broken(new Error(peer.missing))]]]
+  }
+  try {
+    return [[peer, await prepare(peer)]]
+  } catch (error) {
+    return [[peer, [broken(error)]]]
+  }
+}

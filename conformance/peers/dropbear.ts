@@ -1,0 +1,97 @@
+// Dropbear as a peer: its server with a home folder of its own, and `dbclient`.
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Daemon, startDaemon } from './daemon.ts'
+import { temporaryFolder } from './folder.ts'
+import { missing } from './installed.ts'
+import { freePort } from './openssh.ts'
+import type { KeyFile, Login, PeerClient, PeerServer, RunningPeer, ServerSetup } from './peer.ts'
+import { output, run } from './run.ts'
+
+/** Keys by path of the original, in the only format that Dropbear's programs read. */
+const converted = new Map<string, Promise<string>>()
+
+function convert({ path }: KeyFile): Promise<string> {
+  const target = `${path}.dropbear`
+  const promise =
+    converted.get(path) ??
+    output(['dropbearconvert', 'openssh', 'dropbear', path, target]).then(() => target)
+  converted.set(path, promise)
+  return promise
+}
+
+/** `dbclient`. */
+export const dbclient: PeerClient = {
+  name: 'dropbear',
+  missing: missing('dropbear-bin', ['dbclient', 'dropbearconvert']),
+  secrets: ['password', 'keyboard-interactive'],
+  rekeys: false,
+  exec: async ({ port, username, hostKey, proof }: Login, command, stdin) => {
+    const home = temporaryFolder()
+    mkdirSync(join(home, '.ssh'))
+    // It knows hosts without their ports.
+    writeFileSync(join(home, '.ssh/known_hosts'), `127.0.0.1 ${hostKey.publicKey}\n`)
+    const identity = 'key' in proof ? ['-i', await convert(proof)] : []
+    const env = { HOME: home, ...('secret' in proof && { DROPBEAR_PASSWORD: proof.secret }) }
+    const target = [`${username}@127.0.0.1`, command]
+    const ran = await run(['dbclient', '-T', '-p', `${port}`, ...identity, ...target], {
+      ...{ stdin, env },
+    })
+    return { code: ran.code, stdout: ran.stdout, problem: ran.stderr }
+  },
+}
+
+/** `dropbear`. */
+export const dropbear: PeerServer = {
+  name: 'dropbear',
+  missing:
+    missing('dropbear-bin', ['dropbear', 'dropbearconvert']) ??
+    missing('libnss-wrapper', ['libnss_wrapper.so']),
+  secrets: ['password'],
+  rekeys: false,
+  hostKeysMax: 4,
+  start: async (setup) => {
+    const folder = temporaryFolder()
+    const env = await accounts(folder, setup)
+    const hostKeys = await Promise.all(setup.hostKeys.map(convert))
+    const options = ['-F', '-E', '-m', '-P', join(folder, 'pid')]
+    const keys = hostKeys.flatMap((path) => ['-r', path])
+    for (let attempt = 1; ; attempt++) {
+      const port = await freePort()
+      const command = ['/usr/sbin/dropbear', ...options, '-p', `127.0.0.1:${port}`, ...keys]
+      try {
+        const { daemon } = await startDaemon(command, /Not backgrounding/, env)
+        return running(port, daemon)
+      } catch (error) {
+        if (attempt === 5 || !/Address already in use/.test(String(error))) throw error
+      }
+    }
+  },
+}
+
+const running = (port: number, daemon: Daemon): RunningPeer => ({ port, stop: daemon.stop })
+
+/**
+ * Makes the user up: Dropbear reads keys from the home folder that the system knows of, so it is
+ * told about a system where that is a folder of ours.
+ */
+async function accounts(
+  folder: string,
+  { username, password, userKeys }: ServerSetup,
+): Promise<Readonly<Record<string, string>>> {
+  mkdirSync(join(folder, '.ssh'), { mode: 0o700 })
+  const lines = userKeys.map(({ key }) => `${key.publicKey}\n`)
+  writeFileSync(join(folder, '.ssh/authorized_keys'), lines.join(''), { mode: 0o600 })
+  const hash = (await output(['openssl', 'passwd', '-6', password])).trim()
+  const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0]
+  const passwd = join(folder, 'passwd')
+  writeFileSync(passwd, `${username}:${hash}:${uid}:${gid}::${folder}:/bin/sh\n`)
+  const group = join(folder, 'group')
+  writeFileSync(group, `${username}:x:${gid}:\n`)
+  return {
+    LD_PRELOAD: 'libnss_wrapper.so',
+    NSS_WRAPPER_PASSWD: passwd,
+    NSS_WRAPPER_GROUP: group,
+  }
+}

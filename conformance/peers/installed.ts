@@ -1,0 +1,21 @@
+// Which peers there are on this machine.
+
+import { existsSync, readdirSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+/**
+ * Why a peer cannot be tried, if so: it is made of these programs, or shared libraries, which the
+ * package brings on Debian.
+ */
+export function missing(aptPackage: string, files: readonly string[]): string | undefined {
+  const folders = [
+    ...(process.env['PATH'] ?? '').split(delimiter),
+    '/usr/sbin',
+    ...(existsSync('/usr/lib') ? readdirSync('/usr/lib') : [])
+      .filter((name) => name.includes('-linux-'))
+      .map((name) => join('/usr/lib', name)),
+  ]
+  const absent = files.filter((file) => !folders.some((folder) => existsSync(join(folder, file))))
+  if (absent.length === 0) return undefined
+  return `${absent.join(', ')} not installed (apt install ${aptPackage})`
+}

@@ -1,0 +1,71 @@
+// What other implementations have to be able to do so that each can be tried with all it has.
+
+import type { PrivateKey } from '@sandbox-ssh/protocol'
+
+/** A key pair that a peer knows, with its private half as a file in OpenSSH's format. */
+export interface KeyFile {
+  readonly key: PrivateKey
+  readonly path: string
+}
+
+/** How users may prove who they are without a key. */
+export type SecretMethod = 'password' | 'keyboard-interactive'
+
+/** Where a client is to log in, and with what. */
+export interface Login {
+  readonly port: number
+  readonly username: string
+  /** The host key that it has to insist on. */
+  readonly hostKey: PrivateKey
+  /** A key, or a secret and the method that it is for. */
+  readonly proof: KeyFile | { readonly method: SecretMethod; readonly secret: string }
+  /** Bytes after which the client exchanges keys anew, if it `rekeys`. */
+  readonly rekeyBytes?: number
+}
+
+/** What became of a command. */
+export interface Executed {
+  readonly code: number | undefined
+  readonly stdout: Uint8Array
+  /** What the client has to say about a failure. */
+  readonly problem?: string
+}
+
+interface Peer {
+  readonly name: string
+  /** Why it cannot be tried here, if so. */
+  readonly missing: string | undefined
+  readonly secrets: readonly SecretMethod[]
+  /** Whether it can be told to exchange keys anew. */
+  readonly rekeys: boolean
+}
+
+/** A client of another implementation; it runs commands, or copies files if that is all it does. */
+export interface PeerClient extends Peer {
+  readonly exec?: (login: Login, command: string, stdin: Uint8Array) => Promise<Executed>
+  /** Puts a file on the server and gets it back, in one connection if it can. */
+  readonly copy?: (login: Login, data: Uint8Array) => Promise<Uint8Array>
+  readonly stop?: () => Promise<void>
+}
+
+/** Who may log in to a peer's server, and what the server is. */
+export interface ServerSetup {
+  readonly username: string
+  readonly password: string
+  readonly hostKeys: readonly KeyFile[]
+  readonly userKeys: readonly KeyFile[]
+  readonly rekeyBytes?: number
+}
+
+/** A server of another implementation that listens on a loopback port. */
+export interface RunningPeer {
+  readonly port: number
+  readonly stop: () => Promise<void>
+}
+
+/** A server of another implementation. It runs `cat`, `exit N` and `cat; exit N` as a shell does. */
+export interface PeerServer extends Peer {
+  /** How many host keys it takes; any number by default. */
+  readonly hostKeysMax?: number
+  readonly start: (setup: ServerSetup) => Promise<RunningPeer>
+}
