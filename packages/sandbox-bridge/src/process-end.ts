@@ -2,7 +2,7 @@
 import type { AgentProcess } from './agent/process.ts'
 
 /** Between HUP and TERM: programs that save what they have do so now. */
-const HANGUP_MS = 1000
+const HANGUP_MS = 2000
 /** Between TERM and KILL. */
 const TERMINATE_MS = 2000
 /** What is left after KILL escaped its group and is nobody's any more. */

@@ -9,7 +9,7 @@ const CONNECTIONS_MAX = 128
  * Connections on which nobody has logged in yet, at once: further ones are refused, so that
  * strangers cannot take all the places. OpenSSH's MaxStartups begins to refuse at 10.
  */
-const UNAUTHENTICATED_MAX = 32
+const UNAUTHENTICATED_MAX = 100
 /** Time to send a last word to somebody who is turned away. */
 const GOODBYE_MS = 1000
 
