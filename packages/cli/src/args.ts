@@ -102,8 +102,8 @@ class ArgumentParser {
     this.#addConnect(ssh)
     this.#addServe(ssh)
     this.#addAuthorize(ssh)
-    addToolCommands(ssh, (command, result) => {
-      this.#refuseWords(command)
+    addToolCommands(ssh, this.#words, (command, result) => {
+      if (result.type !== 'complete') this.#refuseWords(command)
       this.#result = result
     })
     this.#addRelay(ssh)

@@ -3,8 +3,11 @@ import { openHome } from '@sandbox-ssh/sandbox-bridge'
 import { parseArguments } from './args.ts'
 import type { CliCommand } from './command.ts'
 import { authorize } from './commands/authorize.ts'
+import { complete } from './commands/complete.ts'
 import { config } from './commands/config.ts'
 import { connect } from './commands/connect.ts'
+import { cp } from './commands/cp.ts'
+import { doctor } from './commands/doctor.ts'
 import { keys } from './commands/keys.ts'
 import { foreignCommand, passOn } from './commands/pass-on.ts'
 import { relay } from './commands/relay.ts'
@@ -61,6 +64,12 @@ async function run(command: CliCommand, context: CommandContext): Promise<number
       return config(command, context)
     case 'keys':
       return keys(command, context)
+    case 'doctor':
+      return doctor(command, context)
+    case 'cp':
+      return cp(command, context)
+    case 'complete':
+      return complete(command.candidates, context)
     case 'relay':
       return relay(command, context)
   }

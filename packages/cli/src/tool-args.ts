@@ -1,5 +1,6 @@
-/** The command line of what is there for setting up: `msb ssh config`, `keys`. */
-import type { Command } from 'commander'
+/** The command line of what is not a session: `msb ssh cp`, `config`, `keys`, `doctor`, completion. */
+import { Argument, type Command } from 'commander'
+import { type Candidates, complete, completionScript, SHELLS } from './completion.ts'
 
 /** `msb ssh config …`. */
 export interface ConfigCommand {
@@ -20,19 +21,54 @@ export interface KeysCommand {
   readonly sandbox: string | undefined
 }
 
-/** The commands of this file. */
-export type ToolCommand = ConfigCommand | KeysCommand
-
-/** Adds them; `done` gets what was asked for. */
-export function addToolCommands(
-  ssh: Command,
-  done: (command: Command, result: ToolCommand) => void,
-): void {
-  addConfig(ssh, done)
-  addKeys(ssh, done)
+/** `msb ssh doctor …`. */
+export interface DoctorCommand {
+  readonly type: 'doctor'
+  /** Undefined for what concerns all. */
+  readonly sandbox: string | undefined
 }
 
-type Done = Parameters<typeof addToolCommands>[1]
+/** `msb ssh cp …`. */
+export interface CopyCommand {
+  readonly type: 'cp'
+  /** At least two, the last one being the target. */
+  readonly paths: readonly string[]
+  readonly recursive: boolean
+  readonly preserve: boolean
+  readonly resume: boolean
+  readonly quiet: boolean
+  readonly user: string | undefined
+}
+
+/** What shells ask. */
+export interface CompleteCommand {
+  readonly type: 'complete'
+  readonly candidates: Candidates
+}
+
+/** The commands of this file. */
+export type ToolCommand =
+  | ConfigCommand
+  | KeysCommand
+  | DoctorCommand
+  | CopyCommand
+  | CompleteCommand
+  | { readonly type: 'print'; readonly text: string }
+
+/** Adds them; `done` gets what was asked for. `words` are those after `--`. */
+export function addToolCommands(
+  ssh: Command,
+  words: readonly string[],
+  done: (command: Command, result: ToolCommand) => void,
+): void {
+  addCopy(ssh, done)
+  addConfig(ssh, done)
+  addKeys(ssh, done)
+  addDoctor(ssh, done)
+  addCompletion(ssh, words, done)
+}
+
+type Done = Parameters<typeof addToolCommands>[2]
 
 function addConfig(ssh: Command, done: Done): void {
   const command = ssh
@@ -59,6 +95,87 @@ function addKeys(ssh: Command, done: Done): void {
     done(command, { type: 'keys', sandbox })
   })
 }
+
+function addDoctor(ssh: Command, done: Done): void {
+  const command = ssh
+    .command('doctor [sandbox]')
+    .description('look for what usually goes wrong, and say how to mend it')
+    .addHelpText('after', DOCTOR_HELP)
+  command.action((sandbox: string | undefined) => {
+    done(command, { type: 'doctor', sandbox })
+  })
+}
+
+function addCopy(ssh: Command, done: Done): void {
+  const command = ssh
+    .command('cp <paths...>')
+    .description('copy files and trees into a sandbox, out of it, or between two')
+    .usage('[options] <source>... <target>')
+    .option('-r, --recursive', 'copy directories with all that is in them')
+    .option('-p, --preserve', 'keep modes and times')
+    .option('--resume', 'go on where earlier copies of the same files ended')
+    .option('-q, --quiet', 'show no progress')
+    .option('-u, --user <user>', 'guest user (default: root)')
+    .addHelpText('after', COPY_HELP)
+  command.action((paths: readonly string[]) => {
+    if (paths.length < 2) command.error('error: a source and a target are required')
+    const { recursive, preserve, resume, quiet, user } = command.opts()
+    done(command, {
+      type: 'cp',
+      paths,
+      recursive: recursive === true,
+      preserve: preserve === true,
+      resume: resume === true,
+      quiet: quiet === true,
+      user,
+    })
+  })
+}
+
+function addCompletion(ssh: Command, words: readonly string[], done: Done): void {
+  const script = ssh
+    .command('completion')
+    .description('print the script that completes msb in a shell')
+    .addArgument(new Argument('<shell>', 'the shell').choices(SHELLS))
+    .addHelpText('after', COMPLETION_HELP)
+  script.action((shell: string) => {
+    done(script, { type: 'print', text: completionScript(shell) })
+  })
+  // Asked by those scripts; the words are after `--`, where nothing is taken for an option.
+  const ask = ssh.command('complete', { hidden: true })
+  ask.action(() => {
+    done(ask, { type: 'complete', candidates: complete(ssh.parent ?? ssh, words) })
+  })
+}
+
+const DOCTOR_HELP = `
+Each line is good (✓), worth knowing (-) or bad (✗), with what to do about it below. The exit status
+is 1 if anything is bad.
+
+Examples:
+  msb ssh doctor
+  msb ssh doctor devbox
+`
+
+const COPY_HELP = `
+Files in a sandbox are NAME:path; a relative path starts in the user's home, ~ is his home. A path of
+this machine with a colon in it begins with ./ or /. A target that is a directory takes what is
+copied. Links in a tree are followed. Progress is shown on a terminal.
+
+Examples:
+  msb ssh cp notes.txt devbox:
+  msb ssh cp -r src package.json devbox:/app
+  msb ssh cp -rp devbox:/var/log ./logs
+  msb ssh cp --resume devbox:/data/disk.img .
+  msb ssh cp devbox:/etc/hosts local:test:/tmp/hosts
+`
+
+const COMPLETION_HELP = `
+Examples:
+  msb ssh completion bash > ~/.local/share/bash-completion/completions/msb
+  msb ssh completion zsh > ~/.zfunc/_msb
+  msb ssh completion fish > ~/.config/fish/completions/msb.fish
+`
 
 const CONFIG_HELP = `
 The block has a ProxyCommand, so that no port is open, pins the host key through a known_hosts file of

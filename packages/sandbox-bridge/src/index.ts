@@ -41,13 +41,13 @@ export {
   sandboxKeysPath,
 } from './home/grants.ts'
 export { type Home, type HomeOptions, openHome } from './home/home.ts'
+export { type KnownSandbox, listSandboxes, readHostKey } from './home/known-sandboxes.ts'
 export {
   findMicrosandbox,
   INSTALL_HINT,
   microsandboxPath,
   PASSED_ON,
 } from './home/microsandbox.ts'
-export { type KnownSandbox, listSandboxes, readHostKey } from './home/known-sandboxes.ts'
 export { formatSandboxTarget, parseSandboxTarget, type SandboxTarget } from './home/names.ts'
 export {
   prepareSshConfig,

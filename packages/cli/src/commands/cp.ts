@@ -1,0 +1,154 @@
+/** `msb ssh cp SRC… DST`: files and trees into a sandbox, out of it, or from one to another. */
+import * as fs from 'node:fs/promises'
+import { type SftpClient, type SshClient, sandbox } from '@sandbox-ssh/sandbox-bridge'
+import {
+  baseName,
+  type CopyOptions,
+  type CopyResult,
+  copyTree,
+  isDirectory,
+  joinPath,
+  nodeFileSystem,
+  type SftpFileSystem,
+} from '@sandbox-ssh/sftp'
+import type { CommandContext } from '../context.ts'
+import { type CopySide, formatCopySide, parseCopySide } from '../copy-spec.ts'
+import { CliError, EXIT_LOCAL_ERROR, explain } from '../failure.ts'
+import { ProgressLine } from '../progress.ts'
+import { whileRunning } from '../running.ts'
+import { handleSignals, signalExitCode } from '../signals.ts'
+import type { CopyCommand } from '../tool-args.ts'
+
+/** A side with its files at hand. */
+interface OpenSide {
+  readonly side: CopySide
+  readonly files: SftpFileSystem
+}
+
+/** Copies and returns the exit code: 0 if everything was copied. */
+export async function cp(command: CopyCommand, context: CommandContext): Promise<number> {
+  const sides = command.paths.map(parseCopySide)
+  const target = sides.pop()
+  if (target === undefined) throw new CliError('there is nothing to copy to')
+  const names = [...sides, target].flatMap((side) => (side.kind === 'remote' ? [side.sandbox] : []))
+  if (names.length === 0) throw new CliError('one side must be in a sandbox, as in devbox:/path')
+  return withSandboxes([...new Set(names)], command, context, async (open) =>
+    copyAll(await Promise.all(sides.map(open)), await open(target), command, context),
+  )
+}
+
+/** Opens SFTP into each sandbox, one inside the other, and ends them all. */
+async function withSandboxes(
+  names: readonly string[],
+  command: CopyCommand,
+  context: CommandContext,
+  work: (open: (side: CopySide) => Promise<OpenSide>) => Promise<number>,
+): Promise<number> {
+  const local = nodeFileSystem(fs)
+  const sessions = new Map<string, SftpClient>()
+  const open = async (side: CopySide): Promise<OpenSide> => {
+    if (side.kind === 'local') return { side, files: local }
+    const sftp = sessions.get(side.sandbox)
+    if (sftp === undefined) throw new CliError(`${formatCopySide(side)} is not open`)
+    // Here the shell has done so already.
+    const isHome = side.path.startsWith('~')
+    const path = isHome ? await sftp.expandPath(side.path) : side.path
+    return { side: { ...side, path }, files: sftp.fileSystem }
+  }
+  const openNext = async (rest: readonly string[]): Promise<number> => {
+    const [name, ...others] = rest
+    if (name === undefined) return work(open)
+    const box = sandbox(name, {
+      home: context.home(),
+      onWarning: (message) => context.output.warn(message),
+    })
+    return whileRunning(box, context, { whenUnsure: 'leave' }, async () => {
+      let client: SshClient | undefined
+      try {
+        client = await box.ssh().openClient({ user: command.user })
+        sessions.set(name, await client.sftp())
+        return await openNext(others)
+      } finally {
+        await client?.close().catch(() => undefined)
+      }
+    })
+  }
+  return openNext(names)
+}
+
+async function copyAll(
+  sources: readonly OpenSide[],
+  target: OpenSide,
+  command: CopyCommand,
+  { output }: CommandContext,
+): Promise<number> {
+  const { stderr } = process
+  const line = stderr.isTTY && !command.quiet ? new ProgressLine(stderr) : undefined
+  const ending = new AbortController()
+  let endedBy: NodeJS.Signals | undefined
+  const stop = handleSignals(['SIGINT', 'SIGTERM', 'SIGHUP'], (signal) => {
+    endedBy = signal
+    ending.abort(new Error(`ended by ${signal}`))
+  })
+  let failures = 0
+  const failed = (what: string, error: unknown): void => {
+    failures++
+    line?.clear()
+    const reason = explain(error)
+    output.error(reason.includes(what) ? reason : `${what}: ${reason}`)
+  }
+  const intoDirectory = await isIntoDirectory(sources.length, target)
+  try {
+    for (const source of sources) {
+      const to = intoDirectory ? joinPath(target.side.path, await nameOf(source)) : target.side.path
+      const options: CopyOptions = {
+        recursive: command.recursive,
+        preserve: command.preserve,
+        resume: command.resume,
+        signal: ending.signal,
+        onError: failed,
+        ...(line === undefined ? {} : { onProgress: (progress) => line.update(progress) }),
+      }
+      try {
+        await copyOne(source, { ...target, to }, options)
+      } catch (error) {
+        if (endedBy !== undefined) return signalExitCode(endedBy)
+        failed(formatCopySide(source.side), error)
+      }
+      if (endedBy !== undefined) return signalExitCode(endedBy)
+    }
+  } finally {
+    stop()
+    line?.clear()
+  }
+  return failures === 0 ? 0 : EXIT_LOCAL_ERROR
+}
+
+function copyOne(
+  source: OpenSide,
+  target: OpenSide & { readonly to: string },
+  options: CopyOptions,
+): Promise<CopyResult> {
+  return copyTree(source.files, source.side.path, target.files, target.to, options)
+}
+
+/** As cp(1) has it: a directory that is there takes what is copied; several need one. */
+async function isIntoDirectory(count: number, { side, files }: OpenSide): Promise<boolean> {
+  const there = await files.stat(side.path).catch(() => undefined)
+  const isThere = there !== undefined && isDirectory(there)
+  if (count > 1 && !isThere) {
+    throw new CliError(`${formatCopySide(side)}: several files need a directory that is there`)
+  }
+  if (there === undefined && side.path.endsWith('/')) {
+    throw new CliError(`${formatCopySide(side)}: there is no such directory`)
+  }
+  return isThere
+}
+
+/** The last part of a path; `.` and `..` have one where they lead. */
+async function nameOf({ side, files }: OpenSide): Promise<string> {
+  const name = baseName(side.path)
+  if (name !== '/' && name !== '.' && name !== '..') return name
+  const real = baseName(await files.realpath(side.path))
+  return real === '/' ? 'root' : real
+}
