@@ -274,7 +274,10 @@ for (const [name, guest] of [
       )
       const result = await session.client.run('true')
       assert.is(result.code, 127)
-      assert.match(Buffer.from(result.stderr).toString(), /^error: no user "nobody-of-that-name" in the s/)
+      assert.match(
+        Buffer.from(result.stderr).toString(),
+        /^error: no user "nobody-of-that-name" in the s/,
+      )
       const onTerminal = await session.client.run('true', { pty: {} })
       assert.is(onTerminal.code, 127)
       assert.match(onTerminal.text(), /in the sandbox\r\n$/)
