@@ -1,5 +1,6 @@
 /** Key files of OpenSSL, PuTTY and old ssh-keygens, made by the programs themselves. */
-import { execFileSync } from 'node:child_process'
+// Time limit: 240 s
+import { type ExecFileSyncOptionsWithStringEncoding, execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,7 +16,20 @@ const folder = mkdtempSync(join(tmpdir(), 'key-files-'))
 test.after(() => rmSync(folder, { recursive: true }))
 
 function run(program: string, ...args: readonly string[]): string {
-  return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+  const options: ExecFileSyncOptionsWithStringEncoding = {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: 30_000,
+    killSignal: 'SIGKILL',
+  }
+  try {
+    return execFileSync(program, args, options)
+  } catch (error) {
+    // Once in many runs one of these programs has not come back. What we do not make may have a
+    // second chance; a file of ours that it chokes on fails it twice.
+    if ((error as NodeJS.ErrnoException).code !== 'ETIMEDOUT') throw error
+    return execFileSync(program, args, options)
+  }
 }
 const path = (name: string): string => join(folder, name)
 const read = (name: string): string => readFileSync(path(name), 'utf8')
