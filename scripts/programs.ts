@@ -20,7 +20,6 @@ const programs: readonly { readonly source: string; readonly targets: readonly s
   },
   { source: 'packages/cli/src/main.ts', targets: ['packages/cli/dist/msb.mjs'] },
   { source: 'packages/cli/src/sftp-server.ts', targets: ['packages/cli/dist/sftp-server.mjs'] },
-  { source: 'packages/cli/src/sftp-server.ts', targets: ['packages/cli/dist/sftp-server.mjs'] },
 ]
 
 /** Where `npx msb` looks. */
