@@ -25,8 +25,9 @@ function run(program: string, ...args: readonly string[]): string {
   try {
     return execFileSync(program, args, options)
   } catch (error) {
-    // Once in many runs one of these programs has not come back. What we do not make may have a
-    // second chance; a file of ours that it chokes on fails it twice.
+    // The file once ran into its time limit here, on a busy machine, and which call it was is not
+    // known. A program that does not come back is tried once more; a file that it chokes on, or a
+    // loop of ours, still fails.
     if ((error as NodeJS.ErrnoException).code !== 'ETIMEDOUT') throw error
     return execFileSync(program, args, options)
   }
