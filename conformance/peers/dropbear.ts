@@ -30,8 +30,9 @@ export const dbclient: PeerClient = {
   exec: async ({ port, username, hostKey, proof }: Login, command, stdin) => {
     const home = temporaryFolder()
     mkdirSync(join(home, '.ssh'))
-    // It knows hosts without their ports.
-    writeFileSync(join(home, '.ssh/known_hosts'), `127.0.0.1 ${hostKey.publicKey}\n`)
+    // It knows hosts without their ports, and takes a comment for a part of the key.
+    const [type, base64] = `${hostKey.publicKey}`.split(' ')
+    writeFileSync(join(home, '.ssh/known_hosts'), `127.0.0.1 ${type} ${base64}\n`)
     const identity = 'key' in proof ? ['-i', await convert(proof)] : []
     const env = { HOME: home, ...('secret' in proof && { DROPBEAR_PASSWORD: proof.secret }) }
     const target = [`${username}@127.0.0.1`, command]
