@@ -9,6 +9,7 @@ export {
 } from './agent/keyring.ts'
 export { type ServeAgentOptions, serveAgent } from './agent/server.ts'
 export * from './algorithms/modern.ts'
+export { type Attestation, attestationOf, attests } from './algorithms/security-keys.ts'
 export * from './algorithms/spec.ts'
 export {
   type AuthContext,
@@ -71,7 +72,12 @@ export type { AuthAttempt, Negotiated, Prompt } from './machine/event.ts'
 export type { ExitStatus, PtyOptions, RemoteProcess } from './process.ts'
 export type { RunOptions, RunResult } from './run.ts'
 export { type ServerConnection, type ServerOptions, serve } from './server.ts'
-export type { AuthDecision, PasswordDecision, ServerAuthHandlers } from './server-auth.ts'
+export type {
+  AuthDecision,
+  PasswordDecision,
+  PublickeyDecision,
+  ServerAuthHandlers,
+} from './server-auth.ts'
 export type { ChannelHandler, Connector, StreamlocalTarget } from './server-channels.ts'
 export type { ForwardHandler } from './server-forwards.ts'
 export type {

@@ -1,4 +1,6 @@
 /** Who may come in: what a server's authentication handlers decide, as verdicts of the machine. */
+import type { Attestation } from './algorithms/security-keys.ts'
+import type { SignaturePolicy } from './algorithms/spec.ts'
 import { type Deferred, deferred } from './deferred.ts'
 import { SshError } from './errors.ts'
 import type { PublicKey } from './keys/public-key.ts'
@@ -10,18 +12,29 @@ import type { AuthRequest, AuthVerdict, Prompt } from './machine/event.ts'
  */
 export type AuthDecision = boolean | { readonly continueWith: readonly string[] }
 
+/**
+ * As AuthDecision, with what the signature of a security key must attest: `touchRequired` (default
+ * true), `verifyRequired` (default false). What `authorize` returns is one. A signature that attests
+ * less is refused; keys of other kinds are not concerned.
+ */
+export type PublickeyDecision =
+  | boolean
+  | (SignaturePolicy & ({ readonly accept: true } | { readonly continueWith: readonly string[] }))
+
 /** Handlers, one a method; a method without one is not offered and always refused. */
 export interface ServerAuthHandlers {
   /**
    * Asked about a key, first perhaps only whether it would do (`probe`), then for good, when its
-   * signature has been verified. Must decide the same both times.
+   * signature has been verified. Must decide the same both times. `attestation` is what a security
+   * key said with that signature, for a log, or to keep its counter.
    */
   readonly publickey?: (request: {
     readonly username: string
     readonly key: PublicKey
     readonly algorithm: string
     readonly probe: boolean
-  }) => AuthDecision | Promise<AuthDecision>
+    readonly attestation?: Attestation
+  }) => PublickeyDecision | Promise<PublickeyDecision>
   /**
    * Compare secrets in constant time. `newPassword` is there if the client answers a
    * `changePassword`, which asks for a new one with that prompt (RFC 4252 §8).
@@ -75,7 +88,6 @@ export class Verdicts {
   readonly #handlers: ServerAuthHandlers
   readonly #onError: (error: unknown) => void
   #dialogue: Dialogue | undefined
-  #publicKey: PublicKey | undefined
 
   constructor(handlers: ServerAuthHandlers, onError: (error: unknown) => void) {
     this.#handlers = handlers
@@ -93,11 +105,6 @@ export class Verdicts {
     ]
   }
 
-  /** The last key that was accepted with its signature. */
-  get publicKey(): PublicKey | undefined {
-    return this.#publicKey
-  }
-
   /** Ends a dialogue that nobody will go on with. */
   abandon(): void {
     this.#dialogue?.responses?.reject(new SshError('SSH_ABORTED', 'the client went away'))
@@ -111,12 +118,11 @@ export class Verdicts {
       case 'none':
         return verdictOf((await this.#handlers.none?.({ username })) ?? false)
       case 'publickey': {
-        const { publicKey: key, algorithm, probe } = request
-        const asked = { username, key, algorithm, probe }
-        const verdict = verdictOf((await this.#handlers.publickey?.(asked)) ?? false)
-        if (!probe && verdict.type !== 'reject') this.#publicKey = key
+        const { publicKey: key, method, ...asked } = request
+        const decision = (await this.#handlers.publickey?.({ username, key, ...asked })) ?? false
+        const verdict = verdictOf(decision)
         // A probe is only told whether to go on; what follows is told with the signature.
-        return probe && verdict.type === 'partial' ? { type: 'accept' } : verdict
+        return asked.probe && verdict.type === 'partial' ? { type: 'accept' } : verdict
       }
       case 'password': {
         const { method, ...asked } = request
@@ -179,11 +185,22 @@ export class Verdicts {
   }
 }
 
-/** Only `true` itself lets anybody in: a handler that returns some object by mistake does not. */
-function verdictOf(decision: AuthDecision): AuthVerdict {
+/** Only `true` lets anybody in: a handler that returns some object by mistake does not. */
+function verdictOf(decision: PublickeyDecision): AuthVerdict {
   if (decision === true) return { type: 'accept' }
-  if (typeof decision === 'object' && Array.isArray(decision?.continueWith)) {
-    return { type: 'partial', methods: decision.continueWith }
+  if (typeof decision !== 'object' || decision === null) return { type: 'reject' }
+  const policy = policyOf(decision)
+  if ('continueWith' in decision) {
+    if (!Array.isArray(decision.continueWith)) return { type: 'reject' }
+    return { type: 'partial', methods: decision.continueWith, policy }
   }
-  return { type: 'reject' }
+  return decision.accept === true ? { type: 'accept', policy } : { type: 'reject' }
+}
+
+/** The strict reading of anything that is not plainly a boolean. */
+function policyOf({ touchRequired, verifyRequired }: SignaturePolicy): SignaturePolicy {
+  return {
+    touchRequired: touchRequired !== false,
+    verifyRequired: verifyRequired !== undefined && verifyRequired !== false,
+  }
 }

@@ -155,6 +155,7 @@ export class ServerConnection {
   readonly #forwards: ServerForwards
   readonly #ready = deferred<void>()
   #username = ''
+  #publicKey: PublicKey | undefined
   #noMoreSessions = false
 
   private constructor(transport: Transport, options: ServerOptions) {
@@ -205,7 +206,7 @@ export class ServerConnection {
 
   /** The key that let the user in, if it was one. */
   get publicKey(): PublicKey | undefined {
-    return this.#verdicts.publicKey
+    return this.#publicKey
   }
 
   /** What is in force now. */
@@ -260,6 +261,7 @@ export class ServerConnection {
         break
       case 'authenticated':
         this.#username = event.username
+        this.#publicKey = event.publicKey
         if (this.#options.announceHostKeys !== false) {
           announceHostKeys(this.#link, this.#options.hostKeys)
         }

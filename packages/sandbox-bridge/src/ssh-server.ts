@@ -261,7 +261,7 @@ export class SshServer {
     try {
       connection = await serve(limited, {
         hostKeys: this.#hostKeys,
-        auth: { publickey: ({ username, key, probe }) => visit.admits(username, key, probe) },
+        auth: { publickey: (request) => visit.admits(request) },
         ...visit.govern(guestHandlers(guest, policy)),
         signal,
         ...(onError === undefined ? {} : { onError }),

@@ -37,19 +37,32 @@ export function attestationOf(signature: Uint8Array): Attestation | undefined {
     reader.string()
     const flags = reader.uint8()
     const counter = reader.uint32()
-    return {
-      touched: (flags & FLAG_TOUCHED) !== 0,
-      verified: (flags & FLAG_VERIFIED) !== 0,
-      counter,
-    }
+    return attestationIn(flags, counter)
   } catch {
     return undefined
   }
 }
 
+function attestationIn(flags: number, counter: number): Attestation {
+  return {
+    touched: (flags & FLAG_TOUCHED) !== 0,
+    verified: (flags & FLAG_VERIFIED) !== 0,
+    counter,
+  }
+}
+
+/**
+ * Whether a security key attested what is asked of it. A key of another kind, which attests nothing
+ * (undefined), is not concerned.
+ */
+export function attests(attestation: Attestation | undefined, policy: SignaturePolicy): boolean {
+  if (attestation === undefined) return true
+  if ((policy.touchRequired ?? true) && !attestation.touched) return false
+  return policy.verifyRequired !== true || attestation.verified
+}
+
 function satisfies(flags: number, policy: SignaturePolicy): boolean {
-  if ((policy.touchRequired ?? true) && (flags & FLAG_TOUCHED) === 0) return false
-  return policy.verifyRequired !== true || (flags & FLAG_VERIFIED) !== 0
+  return attests(attestationIn(flags, 0), policy)
 }
 
 /** What is signed: hash of application, flags, counter, extensions, hash of the message. */

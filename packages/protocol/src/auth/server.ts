@@ -1,4 +1,5 @@
 /** The server's half of authentication: RFC 4252, keyboard-interactive of RFC 4256. */
+import { attestationOf, attests } from '../algorithms/security-keys.ts'
 import { assert } from '../assert.ts'
 import { equalBytes } from '../crypto/equal-bytes.ts'
 import { DisconnectError, SshError } from '../errors.ts'
@@ -36,7 +37,11 @@ export interface ServerAuthOptions {
   /** Failures, the first `none` and probes aside, after which the client is sent away. */
   readonly failuresMax: number
   /** Called on success, before anything of the connection protocol. */
-  readonly authenticated: (username: string, method: string) => void
+  readonly authenticated: (
+    username: string,
+    method: string,
+    publicKey: PublicKey | undefined,
+  ) => void
 }
 
 /** A keyboard-interactive dialogue that waits for responses. */
@@ -54,6 +59,8 @@ export class ServerAuth {
   #requests = 0
   #failures = 0
   #dialogue: Dialogue | undefined
+  /** The last key whose signature was accepted. */
+  #publicKey: PublicKey | undefined
 
   constructor(context: Context, options: ServerAuthOptions) {
     this.#context = context
@@ -149,8 +156,23 @@ export class ServerAuth {
         }),
       }),
     })
-    if (!spec.verify(this.#context.crypto, publicKey, data, signature)) return this.#fail(true)
-    this.#ask({ method: 'publickey', publicKey, algorithm, probe: false })
+    // What a security key must attest depends on the key, so the verdict says it; see #conclude.
+    const lenient = { touchRequired: false }
+    if (!spec.verify(this.#context.crypto, publicKey, data, signature, lenient)) {
+      return this.#fail(true)
+    }
+    const attestation = attestationOf(signature)
+    assert(
+      attestation !== undefined || !spec.keyType.startsWith('sk-'),
+      'what verifies as a signature of a security key reads as one',
+    )
+    this.#ask({
+      method: 'publickey',
+      publicKey,
+      algorithm,
+      probe: false,
+      ...(attestation && { attestation }),
+    })
   }
 
   /** RFC 4252 §9. There is no probe; the signature is verified before anybody is asked. */
@@ -218,6 +240,14 @@ export class ServerAuth {
   }
 
   #conclude(username: string, request: AuthRequest, verdict: AuthVerdict): void {
+    if (
+      request.method === 'publickey' &&
+      !request.probe &&
+      (verdict.type === 'accept' || verdict.type === 'partial')
+    ) {
+      if (!attests(request.attestation, verdict.policy ?? {})) return this.#fail(true)
+      this.#publicKey = request.publicKey
+    }
     switch (verdict.type) {
       case 'accept':
         if (request.method === 'publickey' && request.probe) {
@@ -225,7 +255,7 @@ export class ServerAuth {
           this.#context.send(userauthPkOk.encode({ algorithm, publicKey: publicKey.blob }))
           return
         }
-        return this.#options.authenticated(username, request.method)
+        return this.#options.authenticated(username, request.method, this.#publicKey)
       case 'reject':
         return this.#fail(
           request.method === 'publickey' ? !request.probe : request.method !== 'none',

@@ -23,8 +23,16 @@ export interface AuthorizationRequest {
   readonly crypto?: CryptoProvider
 }
 
-/** How a key got in. */
+/**
+ * How a key got in. To be returned by the `publickey` handler of a server, which then demands of a
+ * security key what the line and the certificate demand.
+ */
 export interface Authorization {
+  readonly accept: true
+  /** Line and certificate do not both say `no-touch-required`. */
+  readonly touchRequired: boolean
+  /** Line or certificate says `verify-required`. */
+  readonly verifyRequired: boolean
   /** What it may do: the options of its line, narrowed by those of its certificate. */
   readonly options: AuthorizedKeyOptions
   /** Line of the file, from 1. */
@@ -38,7 +46,7 @@ export interface Authorization {
  *
  * @example
  * const { keys } = parseAuthorizedKeys(text, { honours: ['command', 'from', 'expiry-time'] })
- * publickey: ({ key, username }) => authorize(keys, { key, username, address }) !== undefined
+ * publickey: ({ key, username }) => authorize(keys, { key, username, address }) ?? false
  */
 export function authorize(
   keys: readonly AuthorizedKey[],
@@ -49,16 +57,25 @@ export function authorize(
     if (!isOpenNow(options, request)) continue
     if (!options.certAuthority) {
       if (!isCertificate(request.key) && entry.key.equals(request.key)) {
-        return { options, line, certificate: undefined }
+        return granted(options, line, undefined)
       }
       continue
     }
     const certificate = certificateUnder(entry, request)
     if (certificate !== undefined && !commandsClash(options, certificate)) {
-      return { options: narrowed(options, certificate), line, certificate }
+      return granted(narrowed(options, certificate), line, certificate)
     }
   }
   return undefined
+}
+
+function granted(
+  options: AuthorizedKeyOptions,
+  line: number,
+  certificate: Certificate | undefined,
+): Authorization {
+  const { touchRequired, verifyRequired } = options
+  return { accept: true, touchRequired, verifyRequired, options, line, certificate }
 }
 
 function isOpenNow(options: AuthorizedKeyOptions, request: AuthorizationRequest): boolean {

@@ -1,4 +1,6 @@
 /** What the machine tells its shell: facts, and questions that only the outside can answer. */
+import type { Attestation } from '../algorithms/security-keys.ts'
+import type { SignaturePolicy } from '../algorithms/spec.ts'
 import type { SshError } from '../errors.ts'
 import type { PublicKey } from '../keys/public-key.ts'
 
@@ -67,6 +69,8 @@ export type AuthRequest =
       readonly algorithm: string
       /** True: only asks whether the key would do. False: the signature has been verified. */
       readonly probe: boolean
+      /** What a security key attested with its signature; whether that will do, the verdict says. */
+      readonly attestation?: Attestation
     }
   | {
       readonly method: 'password'
@@ -93,10 +97,15 @@ export type AuthRequest =
 
 /** A server's verdict on an `AuthRequest`. */
 export type AuthVerdict =
-  | { readonly type: 'accept' }
+  /** `policy`: what a security key must have attested; by default that it was touched. */
+  | { readonly type: 'accept'; readonly policy?: SignaturePolicy }
   | { readonly type: 'reject' }
-  /** This step is done, `methods` can continue (RFC 4252 §5.1). */
-  | { readonly type: 'partial'; readonly methods: readonly string[] }
+  /** This step is done, `methods` can continue (RFC 4252 §5.1). `policy` as above. */
+  | {
+      readonly type: 'partial'
+      readonly methods: readonly string[]
+      readonly policy?: SignaturePolicy
+    }
   /** Only for keyboard-interactive: ask these and come back with the responses. */
   | {
       readonly type: 'prompt'
@@ -178,7 +187,13 @@ export type Event =
   /** Client: text to show before authentication ends. Untrusted; strip control characters. */
   | { readonly type: 'banner'; readonly message: string }
   /** Both roles: the connection protocol may begin. */
-  | { readonly type: 'authenticated'; readonly username: string; readonly method: string }
+  | {
+      readonly type: 'authenticated'
+      readonly username: string
+      readonly method: string
+      /** Server: the last key that was accepted with its signature, if one was. */
+      readonly publicKey?: PublicKey
+    }
   /** An extension of the peer's EXT_INFO (RFC 8308). */
   | { readonly type: 'extension'; readonly name: string; readonly value: Uint8Array }
   /** The peer wants a channel; `acceptChannel(channel)` or `rejectChannel(channel, …)`. */

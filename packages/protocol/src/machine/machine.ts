@@ -8,6 +8,7 @@ import { ClientAuth } from '../auth/client.ts'
 import { ServerAuth } from '../auth/server.ts'
 import { Mux } from '../connection/mux.ts'
 import { DisconnectError, SshError } from '../errors.ts'
+import type { PublicKey } from '../keys/public-key.ts'
 import {
   AUTH_FAILURES_MAX,
   CHANNELS_MAX,
@@ -587,17 +588,17 @@ export class Machine {
       methods: this.#options.authMethods ?? ['publickey'],
       banner: this.#options.banner,
       failuresMax: this.#options.authFailuresMax ?? AUTH_FAILURES_MAX,
-      authenticated: (name, method) => {
+      authenticated: (name, method, publicKey) => {
         this.#send(ServerAuth.success())
-        this.#authenticated(name, method)
+        this.#authenticated(name, method, publicKey)
       },
     })
   }
 
-  #authenticated(username: string, method: string): void {
+  #authenticated(username: string, method: string, publicKey?: PublicKey): void {
     this.#phase = 'connection'
     this.#kex.startCompression()
-    this.#emit({ type: 'authenticated', username, method })
+    this.#emit({ type: 'authenticated', username, method, ...(publicKey && { publicKey }) })
   }
 
   /** When a server speaks though the client has not. */

@@ -74,7 +74,7 @@ testWith(
       serve(nodeSocket(socket), {
         hostKeys,
         auth: {
-          publickey: ({ key, username }) => authorize(authorized, { key, username }) !== undefined,
+          publickey: ({ key, username }) => authorize(authorized, { key, username }) ?? false,
         },
         exec: async (session) => {
           await session.write(new TextEncoder().encode(`hello ${session.username}`))

@@ -24,6 +24,7 @@ export const HONOURED_OPTIONS: readonly RestrictingOption[] = [
   'permitlisten',
   'permitopen',
   'restrict',
+  'verify-required',
 ]
 
 /**
@@ -55,18 +56,18 @@ export function splitGrantLine(line: string): { readonly options: string; readon
 }
 
 /**
- * Reads one key without options. If its first word begins with `ssh-` or `ecdsa-` the second is the
- * key's data, else the first is; what follows is a comment.
+ * Reads one key without options. If its first word begins with `ssh-`, `ecdsa-` or `sk-` the second
+ * is the key's data, else the first is; what follows is a comment.
  * @throws SandboxError `AUTHORIZED_KEY_INVALID`; the message never repeats the line
  */
 export function parseKeyLine(line: string): PublicKey {
   const words = line.trim().split(/\s+/)
   const [first = '', second] = words
   if (first === '' || first.startsWith('#')) throw invalid('public key cannot be empty')
-  if (/^sk-|-cert-v01@/.test(first)) {
+  if (/-cert-v01@/.test(first)) {
     throw invalid(`invalid public key: keys of type ${printable(first)} are not supported`)
   }
-  const typed = first.startsWith('ssh-') || first.startsWith('ecdsa-')
+  const typed = /^(ssh|ecdsa|sk)-/.test(first)
   if (typed && second === undefined) throw invalid('public key is missing key data')
   const blob = decodeBase64(typed ? (second ?? '') : first)
   if (blob === undefined) throw invalid('invalid public key')
@@ -119,6 +120,15 @@ function readFields(reader: Reader, type: string): boolean {
       reader.mpint()
       // 1024 bits were the least that anybody ever used; 16384 are OpenSSH's most.
       if (!between(reader.mpint().length, 128, 2048)) throw invalid('invalid public key')
+      return true
+    case 'sk-ssh-ed25519@openssh.com':
+      expectLength(reader.string(), 32)
+      reader.string(1024)
+      return true
+    case 'sk-ecdsa-sha2-nistp256@openssh.com':
+      if (reader.ascii(16) !== 'nistp256') throw invalid('invalid public key')
+      expectLength(reader.string(), 65)
+      reader.string(1024)
       return true
     default:
       return false

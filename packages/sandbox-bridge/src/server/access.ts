@@ -1,7 +1,9 @@
 /** Who may enter a server, and what his line of authorized_keys then lets him do. */
 import {
+  type Attestation,
   type AuthorizedKey,
   type AuthorizedKeyOptions,
+  attests,
   authorize,
   type PublicKey,
   parseAuthorizedKeys,
@@ -28,6 +30,8 @@ export interface AccessRequest {
   readonly username: string
   /** Where from; without it keys bound to addresses are refused. */
   readonly address: string | undefined
+  /** What a security key said with its signature, once there is one. */
+  readonly attestation?: Attestation | undefined
 }
 
 /** Let in, with what the line says; or not, and why. */
@@ -71,8 +75,15 @@ export class Access {
     const read = this.#read()
     for (const warning of read.warnings) onWarning?.(warning)
     const authorization = authorize(read.keys, request)
-    if (authorization !== undefined) return { type: 'granted', options: authorization.options }
-    return { type: 'refused', reason: refusal(read.keys, request) }
+    if (authorization === undefined) {
+      return { type: 'refused', reason: refusal(read.keys, request) }
+    }
+    const { options } = authorization
+    if (attests(request.attestation, options)) return { type: 'granted', options }
+    const { touchRequired } = options
+    const touched = attests(request.attestation, { touchRequired })
+    const reason = `the security key ${touched ? 'did not verify its user' : 'was not touched'}`
+    return { type: 'refused', reason }
   }
 
   #read(): ReturnType<typeof readAuthorizedKeys> {

@@ -6,7 +6,8 @@ import {
   type ExitResult,
   OPEN_FAILURE,
   type PermittedAddress,
-  type PublicKey,
+  type PublickeyDecision,
+  type ServerAuthHandlers,
   type ServerSession,
   type SessionHandler,
   SshError,
@@ -24,6 +25,7 @@ import type {
 import { counted, type TrafficCount } from './traffic.ts'
 
 type GuestHandlers = ReturnType<typeof guestHandlers>
+type LoginRequest = Parameters<NonNullable<ServerAuthHandlers['publickey']>>[0]
 type Details<T> = T extends unknown ? Omit<T, keyof EventSource> : never
 
 /** What a visit needs of its server. */
@@ -73,8 +75,9 @@ export class Visit {
   }
 
   /** For `ServerOptions.auth.publickey`. */
-  admits(username: string, key: PublicKey, probe: boolean): boolean {
-    const decision = this.#options.decide({ key, username, address: this.#options.address })
+  admits({ username, key, probe, attestation }: LoginRequest): PublickeyDecision {
+    const { address } = this.#options
+    const decision = this.#options.decide({ key, username, address, attestation })
     const identity = { user: username, keyType: key.type, key: key.fingerprint() }
     if (decision.type === 'refused') {
       // Once for each key: clients ask first, and some ask again.
@@ -86,7 +89,8 @@ export class Visit {
       return false
     }
     if (!probe) this.#granted = { identity, options: decision.options }
-    return true
+    const { touchRequired, verifyRequired } = decision.options
+    return { accept: true, touchRequired, verifyRequired }
   }
 
   /** Told once the handshake is over. */

@@ -1,7 +1,7 @@
 /** `authorize` and reading `authorized_keys`. */
 import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { generateKey } from '@sandbox-ssh/protocol'
+import { generateKey, Writer } from '@sandbox-ssh/protocol'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { authorizeKeys, revokeKey } from '../../src/home/authorize.ts'
@@ -95,9 +95,32 @@ test('input that is no key is refused in the words of the reference', async () =
   const [, blob = ''] = line('').split(' ')
   await refused(home, `ssh-ed25519 ${blob.slice(0, -8)}`, /^invalid public key$/)
   await refused(home, `tunnel-all ssh-ed25519 ${blob}`, /unknown option "tunnel-all"/)
-  await refused(home, `verify-required ssh-ed25519 ${blob}`, /cannot be honoured here/)
-  await refused(home, `sk-ssh-ed25519@openssh.com ${blob}`, /are not supported/)
+  await refused(home, `cert-authority ssh-ed25519 ${blob}`, /cannot be honoured here/)
+  await refused(home, `ssh-ed25519-cert-v01@openssh.com ${blob}`, /are not supported/)
   assert.throws(() => statSync(home.authorizedKeysPath), /ENOENT/)
+})
+
+test('security keys are taken, and what they must show', async () => {
+  const home = temporaryHome()
+  const parts = (...fields: readonly (string | Uint8Array)[]): string =>
+    Buffer.from(fields.reduce((to, field) => to.string(field), new Writer()).finish()).toString(
+      'base64',
+    )
+  const ed25519 = parts('sk-ssh-ed25519@openssh.com', new Uint8Array(32), 'ssh:')
+  const ecdsa = 'sk-ecdsa-sha2-nistp256@openssh.com'
+  await authorizeKeys(home, `sk-ssh-ed25519@openssh.com ${ed25519} touch me`)
+  await authorizeKeys(home, parts(ecdsa, 'nistp256', new Uint8Array(65), 'ssh:'))
+  await authorizeKeys(home, `verify-required ${line('pin')}`)
+  const lines = readAuthorizedKeys(home, undefined)
+  assert.equal(
+    lines.keys.map(({ key, options }) => [key.type, options.touchRequired, options.verifyRequired]),
+    [
+      ['sk-ssh-ed25519@openssh.com', true, false],
+      [ecdsa, true, false],
+      ['ssh-ed25519', true, true],
+    ],
+  )
+  await refused(home, parts(ecdsa, 'nistp384', new Uint8Array(65), 'ssh:'), /^invalid public key$/)
 })
 
 test('a secret in the input does not come back in the message', async () => {
