@@ -38,6 +38,8 @@ interface Peer {
   readonly secrets: readonly SecretMethod[]
   /** Whether it can be told to exchange keys anew. */
   readonly rekeys: boolean
+  /** What to send so that keys at every MiB are exchanged anew three times at least. 5 MiB. */
+  readonly loadBytes?: number
 }
 
 /** A client of another implementation; it runs commands, or copies files if that is all it does. */
