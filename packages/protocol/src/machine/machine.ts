@@ -23,12 +23,7 @@ import {
 import { messageName, traceLine } from '../trace.ts'
 import { KeyExchange } from '../transport/key-exchange.ts'
 import { PacketReader, PacketWriter } from '../transport/packets.ts'
-import {
-  identification,
-  identificationFor,
-  talksDuringExchange,
-  VersionReader,
-} from '../transport/version.ts'
+import { identification, identificationFor, VersionReader } from '../transport/version.ts'
 import { DISCONNECT, MSG } from '../wire/numbers.ts'
 import {
   debug,
@@ -388,10 +383,7 @@ export class Machine {
   #dispatch(payload: Uint8Array, sequenceNumber: number): void {
     const number = payload[0] as number
     const { role } = this.#options
-    const isExchanging =
-      this.#kex.peerIsExchanging &&
-      !(this.#phase === 'connection' && talksDuringExchange(this.#peerIdentification ?? ''))
-    if (!isPermitted(role, this.#phase, isExchanging, number)) {
+    if (!isPermitted(role, this.#phase, this.#kex.peerIsExchanging, number)) {
       // Strict key exchange has no room for messages that nobody knows.
       if (isKnown(number) || this.#phase === 'key-exchange') throw this.#unexpected(number)
       this.#send(unimplemented.encode({ sequenceNumber }))
@@ -507,7 +499,12 @@ export class Machine {
   }
 
   #serverExtensions(): readonly { readonly name: string; readonly value: Uint8Array }[] {
-    const algorithms = this.#options.algorithms.userKeys.map(({ name }) => name).join(',')
+    // OpenSSH's client looks for the plain name also where it has a certificate to show.
+    const names = this.#options.algorithms.userKeys.flatMap(({ name }) => [
+      name,
+      name.replace(/-cert-v01@openssh\.com$/, name.startsWith('sk-') ? '@openssh.com' : ''),
+    ])
+    const algorithms = [...new Set(names)].join(',')
     return [
       { name: EXTENSION.SIGNATURE_ALGORITHMS, value: ascii.encode(algorithms) },
       { name: EXTENSION.HOSTBOUND, value: ascii.encode('0') },
