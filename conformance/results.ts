@@ -12,6 +12,8 @@ export interface Result {
   readonly target: string
   readonly passed: boolean
   readonly ms: number
+  /** Why the target was not there, if so; then nothing of it was tried. */
+  readonly missing?: string
 }
 
 /** The results of this program. */
@@ -39,4 +41,9 @@ export function recorded(
     const ms = Math.round(performance.now() - started)
     results[results.indexOf(result)] = { ...result, passed: true, ms }
   }
+}
+
+/** Notes that a peer is not there, and why. */
+export function recordMissing(target: string, missing: string): void {
+  results.push({ area: '', name: '', target, passed: false, ms: 0, missing })
 }

@@ -15,7 +15,7 @@ export interface Choice {
 
 const ours: Algorithms = { ...modern(defaultCrypto()), compression: [zlibOpenssh] }
 
-/** Every algorithm of ours that a peer proposes too; of certificates the plain ones. */
+/** Every algorithm of ours that a peer proposes too. */
 export function shared(proposal: Proposal): readonly Choice[] {
   const choices = (
     family: string,
@@ -65,9 +65,17 @@ const kinds = {
   'rsa-sha2-512': 'rsa-3072',
 } as const
 
-/** The kind of key that makes such signatures, if we generate one. */
+const CERTIFIED = '-cert-v01@openssh.com'
+
+/** The kind of key that makes such signatures, by itself or certified, if we generate one. */
 export function kindOf(signature: string): (typeof kinds)[keyof typeof kinds] | undefined {
-  return Object.hasOwn(kinds, signature) ? kinds[signature as keyof typeof kinds] : undefined
+  const plain = signature.replace(CERTIFIED, '')
+  return Object.hasOwn(kinds, plain) ? kinds[plain as keyof typeof kinds] : undefined
+}
+
+/** Whether it is by a key that shows a certificate. */
+export function isCertified(signature: string): boolean {
+  return signature.endsWith(CERTIFIED)
 }
 
 /** One of each. */

@@ -1,16 +1,27 @@
-// Key pairs of every kind, in the format that OpenSSH made common.
+// Key pairs of every kind and certificates for them, in the formats that OpenSSH made common.
 
-import { writeFileSync } from 'node:fs'
+import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { generateKey } from '@sandbox-ssh/protocol'
+import { generateKey, issueCertificate, type PublicKey } from '@sandbox-ssh/protocol'
 import { temporaryFolder } from '../peers/folder.ts'
 import type { KeyFile } from '../peers/peer.ts'
-import { keyKinds, kindOf } from './algorithms.ts'
+import { isCertified, keyKinds, kindOf } from './algorithms.ts'
 
-/** One pair of each kind. */
-export function generateKeyFiles(): readonly KeyFile[] {
+/** The one name that the certificates are for, of users and of hosts. */
+const principals = { user: 'ada', host: '127.0.0.1' } as const
+
+/** One pair of each kind, by itself and under a certificate of the authority for either role. */
+export interface Keys {
+  readonly plain: readonly KeyFile[]
+  readonly user: readonly KeyFile[]
+  readonly host: readonly KeyFile[]
+  readonly authority: PublicKey
+}
+
+/** Generates all. */
+export async function generateKeyFiles(): Promise<Keys> {
   const folder = temporaryFolder()
-  return keyKinds.map((kind) => {
+  const plain = keyKinds.map((kind): KeyFile => {
     // With a comment: paramiko loses a private key that needs no padding and has none.
     const key = generateKey(kind, { comment: 'ada' })
     const path = join(folder, kind)
@@ -18,11 +29,29 @@ export function generateKeyFiles(): readonly KeyFile[] {
     writeFileSync(`${path}.pub`, `${key.publicKey}\n`)
     return { key, path }
   })
+  const authority = generateKey('ed25519')
+  const certifiedFor = (role: 'user' | 'host'): Promise<readonly KeyFile[]> =>
+    Promise.all(
+      plain.map(async ({ key, path: plainPath }) => {
+        const certificate = await issueCertificate(authority, {
+          ...{ key: key.publicKey, role, principals: [principals[role]], keyId: role },
+          validBeforeMs: Date.now() + 3_600_000,
+        })
+        const path = `${plainPath}-${role}`
+        copyFileSync(plainPath, path)
+        copyFileSync(`${plainPath}.pub`, `${path}.pub`)
+        writeFileSync(`${path}-cert.pub`, `${certificate}\n`)
+        return { key, path, certificate }
+      }),
+    )
+  const [user, host] = await Promise.all([certifiedFor('user'), certifiedFor('host')])
+  return { plain, user, host, authority: authority.publicKey }
 }
 
-/** The one that makes such signatures. */
-export function keyFor(signature: string, files: readonly KeyFile[]): KeyFile {
+/** The one that makes such signatures, in the role given if it takes a certificate. */
+export function keyFor(signature: string, role: 'user' | 'host', keys: Keys): KeyFile {
   const kind = kindOf(signature)
+  const files = isCertified(signature) ? keys[role] : keys.plain
   const file = kind && files[keyKinds.indexOf(kind)]
   if (file === undefined) throw new Error(`no key makes ${signature}`)
   return file

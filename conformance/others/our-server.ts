@@ -3,17 +3,16 @@
 import { createServer } from 'node:net'
 import {
   nodeSocket,
-  type PrivateKey,
   type ServerConnection,
   type ServerOptions,
   type SessionHandler,
+  type Signer,
   serve,
 } from '@sandbox-ssh/protocol'
 
 /** A listening server and what it saw. */
 export interface OurServer {
   readonly port: number
-  readonly hostKey: PrivateKey
   /** Connections whose user came in, oldest first. */
   readonly connections: readonly ServerConnection[]
   /** What went wrong with the others, and the protocol traces of all. */
@@ -37,7 +36,7 @@ export const commands: SessionHandler = async (session) => {
 
 /** Listens on a free loopback port. */
 export async function startOurServer(
-  hostKey: PrivateKey,
+  hostKey: Signer,
   options: Partial<ServerOptions>,
 ): Promise<OurServer> {
   const connections: ServerConnection[] = []
@@ -60,7 +59,6 @@ export async function startOurServer(
   const { port } = server.address() as { port: number }
   return {
     port,
-    hostKey,
     connections,
     report: () => [...errors, ...trace.slice(0, 20), '…', ...trace.slice(-30)].join('\n'),
     keyExchanges: () => trace.filter((line) => line.startsWith('> NEWKEYS')).length,

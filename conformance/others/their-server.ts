@@ -6,18 +6,22 @@ import {
   type AuthMethod,
   type Client,
   type ClientOptions,
+  certified,
   connect,
   generateKey,
+  isCertificate,
   keyboardInteractive,
+  knownHosts,
   nodeSocket,
   password,
   publickey,
+  type Signer,
 } from '@sandbox-ssh/protocol'
 import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
-import type { KeyFile, PeerServer, RunningPeer, SecretMethod } from '../peers/peer.ts'
-import { kindOf, shared, sharedSignatures } from './algorithms.ts'
-import { keyFor } from './keys.ts'
+import type { PeerServer, RunningPeer, SecretMethod } from '../peers/peer.ts'
+import { isCertified, kindOf, shared, sharedSignatures } from './algorithms.ts'
+import { type Keys, keyFor } from './keys.ts'
 import { type Proposal, proposalOfServer } from './proposal.ts'
 import type { Trial } from './trial.ts'
 
@@ -28,25 +32,29 @@ const secret = 'correct horse'
 /** All trials that a server can take, by what it proposes; and what ends the server. */
 export async function serverTrials(
   peer: PeerServer,
-  keys: readonly KeyFile[],
+  keys: Keys,
 ): Promise<{ readonly trials: readonly Trial[]; readonly stop: () => Promise<void> }> {
-  const setup = { username, password: secret, hostKeys: keys, userKeys: keys }
-  const { loadBytes = 5 * MiB } = peer
+  const { plain, host, authority } = keys
+  const hostFiles = peer.certificates === true ? [...plain, ...host] : plain
+  const users = { username, password: secret, userKeys: plain, userAuthority: authority }
+  const setup = { ...users, hostKeys: hostFiles }
   // Servers with the same setup, because not all take so many host keys.
-  const most = peer.hostKeysMax ?? keys.length
+  const most = peer.hostKeysMax ?? hostFiles.length
   const servers: RunningPeer[] = []
   const proposals: Proposal[] = []
-  for (let at = 0; at < keys.length; at += most) {
-    const running = await peer.start({ ...setup, hostKeys: keys.slice(at, at + most) })
+  for (let at = 0; at < hostFiles.length; at += most) {
+    const running = await peer.start({ ...setup, hostKeys: hostFiles.slice(at, at + most) })
     servers.push(running)
     proposals.push(await proposalOfServer(running.port))
   }
   const [server, proposal] = [servers[0], proposals[0]] as [RunningPeer, Proposal]
   // By the key that it was given: Dropbear claims RSA even if it has no such key, and then fails.
   const indexFor = (hostKey: string): number =>
-    Math.floor(keys.indexOf(keyFor(hostKey, keys)) / most)
+    Math.floor(hostFiles.indexOf(keyFor(hostKey, 'host', keys)) / most)
+  const knows = (name: string): boolean =>
+    kindOf(name) !== undefined && (peer.certificates === true || !isCertified(name))
   const hostKeys = proposals.flatMap((one, index) =>
-    one.hostKeys.filter((name) => kindOf(name) !== undefined && indexFor(name) === index),
+    one.hostKeys.filter((name) => knows(name) && indexFor(name) === index),
   )
   const trial = (area: string, name: string, run: () => Promise<void>): Trial => ({
     ...{ area: `Our client of other servers: ${area}`, name, run },
@@ -66,25 +74,26 @@ export async function serverTrials(
     ),
     ...sharedSignatures({ ...proposal, hostKeys }).map((name) =>
       trial('user keys', name, () => {
-        const { key } = keyFor(name, keys)
-        const { publicKey } = key
-        const sign = (data: Uint8Array): Uint8Array => key.sign(data, name)
+        const { key, certificate } = keyFor(name, 'user', keys)
+        const signer = certificate === undefined ? key : certified(key, certificate)
+        const { publicKey } = signer
+        const sign: Signer['sign'] = (data) => signer.sign(data, name)
         const auth = [publickey({ publicKey, algorithms: [name], sign })]
         return succeed(server, keys, { options: { auth } })
       }),
     ),
     working('5 MiB each way', { length: 5 * MiB }),
-    working('keys exchanged anew by us several times under load', {
-      length: loadBytes,
+    working('keys exchanged anew by us at every MiB', {
+      length: 5 * MiB,
       options: { rekey: { bytes: MiB } },
-      exchanges: 4,
+      exchanges: 5,
     }),
     ...(peer.rekeys
       ? [
-          trial('working', 'keys exchanged anew by the peer several times under load', async () => {
+          trial('working', 'keys exchanged anew by the peer at every MiB', async () => {
             const eager = await peer.start({ ...setup, rekeyBytes: MiB })
             try {
-              await succeed(eager, keys, { length: loadBytes, exchanges: 4 })
+              await succeed(eager, keys, { length: 5 * MiB, exchanges: 4 })
             } finally {
               await eager.stop()
             }
@@ -121,7 +130,7 @@ interface Attempt {
 /** Our client logs in and gets back what it sends. */
 async function succeed(
   server: RunningPeer,
-  keys: readonly KeyFile[],
+  keys: Keys,
   { options, length = 100_000, exchanges = 1, check }: Attempt,
 ): Promise<void> {
   const trace: string[] = []
@@ -142,11 +151,7 @@ async function succeed(
 }
 
 /** The server lets nobody in who has only this. */
-async function refuse(
-  server: RunningPeer,
-  keys: readonly KeyFile[],
-  method: AuthMethod,
-): Promise<void> {
+async function refuse(server: RunningPeer, keys: Keys, method: AuthMethod): Promise<void> {
   const attempt = withClient(server, keys, { auth: [method] }, async () => {})
   const outcome = await attempt.catch((error: unknown) => error)
   assert.instance(outcome, AuthenticationError, String(outcome))
@@ -154,14 +159,17 @@ async function refuse(
 
 async function withClient(
   { port }: RunningPeer,
-  keys: readonly KeyFile[],
+  keys: Keys,
   options: Partial<ClientOptions>,
   use: (client: Client) => Promise<void>,
 ): Promise<void> {
   const client = await connect(nodeSocket(connectTcp(port, '127.0.0.1')), {
     username,
-    hostKey: (key) => keys.some((file) => file.key.publicKey.equals(key)),
-    auth: [publickey(keyFor('ssh-ed25519', keys).key)],
+    hostKey: (key) =>
+      isCertificate(key)
+        ? knownHosts(`@cert-authority * ${keys.authority}\n`, '127.0.0.1')(key)
+        : keys.plain.some((file) => file.key.publicKey.equals(key)),
+    auth: [publickey(keyFor('ssh-ed25519', 'user', keys).key)],
     ...options,
   })
   try {

@@ -2,7 +2,7 @@
 
 import { suite } from 'uvu'
 import type { PeerClient, PeerServer } from '../peers/peer.ts'
-import { recorded } from '../results.ts'
+import { recorded, recordMissing } from '../results.ts'
 import { generateKeyFiles } from './keys.ts'
 import { clientTrials } from './their-client.ts'
 import { serverTrials } from './their-server.ts'
@@ -26,7 +26,8 @@ export interface Peers {
  * once a program: suites that are not made in one go would be run twice.
  */
 export async function tryPeers({ client, server, extra = [] }: Peers): Promise<void> {
-  const keys = generateKeyFiles()
+  const keys = await generateKeyFiles()
+  const atOnce = pool(TRIALS_AT_ONCE)
   let stopServer = async (): Promise<void> => {}
   const asClient = await prepared(client, (peer) => clientTrials(peer, keys))
   const asServer = await prepared(server, async (peer) => {
@@ -37,15 +38,51 @@ export async function tryPeers({ client, server, extra = [] }: Peers): Promise<v
   for (const [peer, trials] of [...asClient, ...asServer]) {
     const test = suite(`${peer.name}: ${trials[0]?.area.split(':')[0] ?? ''}`)
     if (peer.missing !== undefined && process.env['CI'] === undefined) {
+      recordMissing(peer.name, peer.missing)
       test.skip(peer.missing, () => {})
     }
-    for (const { area, name, run } of trials) test(name, recorded(area, name, peer.name, run))
+    // All begin with the first, as far as there is room, and are waited for in their order.
+    const all = trials === asClient[0]?.[1] ? [...trials, ...extra] : trials
+    for (const { area, name, run } of all) {
+      test(name, recorded(area, name, peer.name, atOnce(run)))
+    }
     if (trials === asClient[0]?.[1]) {
-      for (const { area, name, run } of extra) test(name, recorded(area, name, peer.name, run))
       test.after(async () => client?.stop?.())
     }
     if (trials === asServer[0]?.[1]) test.after(() => stopServer())
     test.run()
+  }
+}
+
+/** How many trials wait for their peers beside one another. */
+const TRIALS_AT_ONCE = 4
+
+/**
+ * Makes functions that give the outcome of another one. With the first that is called all of those
+ * made by then begin, in their order, so many at a time.
+ */
+function pool(size: number): (run: () => Promise<void>) => () => Promise<void> {
+  const waiting: (() => Promise<void>)[] = []
+  let working = 0
+  const work = async (): Promise<void> => {
+    working++
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await next()
+    working--
+  }
+  return (run) => {
+    let settle: (outcome: Promise<void>) => void = () => {}
+    const outcome = new Promise<void>((resolve) => {
+      settle = resolve
+    })
+    waiting.push(async () => {
+      const running = run()
+      settle(running)
+      await running.catch(() => {})
+    })
+    return () => {
+      while (working < size && waiting.length > 0) void work()
+      return outcome
+    }
   }
 }
 

@@ -6,8 +6,9 @@ import { type Daemon, startDaemon } from './daemon.ts'
 import { temporaryFolder } from './folder.ts'
 import { missing } from './installed.ts'
 import { freePort } from './openssh.ts'
-import type { KeyFile, Login, PeerClient, PeerServer, RunningPeer, ServerSetup } from './peer.ts'
+import type { KeyFile, Login, PeerClient, PeerServer, RunningPeer } from './peer.ts'
 import { output, run } from './run.ts'
+import { madeUpUser } from './user.ts'
 
 /** Keys by path of the original, in the only format that Dropbear's programs read. */
 const converted = new Map<string, Promise<string>>()
@@ -54,7 +55,7 @@ export const dropbear: PeerServer = {
   hostKeysMax: 4,
   start: async (setup) => {
     const folder = temporaryFolder()
-    const env = await accounts(folder, setup)
+    const env = await madeUpUser(folder, setup)
     const hostKeys = await Promise.all(setup.hostKeys.map(convert))
     const options = ['-F', '-E', '-m', '-P', join(folder, 'pid')]
     const keys = hostKeys.flatMap((path) => ['-r', path])
@@ -72,27 +73,3 @@ export const dropbear: PeerServer = {
 }
 
 const running = (port: number, daemon: Daemon): RunningPeer => ({ port, stop: daemon.stop })
-
-/**
- * Makes the user up: Dropbear reads keys from the home folder that the system knows of, so it is
- * told about a system where that is a folder of ours.
- */
-async function accounts(
-  folder: string,
-  { username, password, userKeys }: ServerSetup,
-): Promise<Readonly<Record<string, string>>> {
-  mkdirSync(join(folder, '.ssh'), { mode: 0o700 })
-  const lines = userKeys.map(({ key }) => `${key.publicKey}\n`)
-  writeFileSync(join(folder, '.ssh/authorized_keys'), lines.join(''), { mode: 0o600 })
-  const hash = (await output(['openssl', 'passwd', '-6', password])).trim()
-  const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0]
-  const passwd = join(folder, 'passwd')
-  writeFileSync(passwd, `${username}:${hash}:${uid}:${gid}::${folder}:/bin/sh\n`)
-  const group = join(folder, 'group')
-  writeFileSync(group, `${username}:x:${gid}:\n`)
-  return {
-    LD_PRELOAD: 'libnss_wrapper.so',
-    NSS_WRAPPER_PASSWD: passwd,
-    NSS_WRAPPER_GROUP: group,
-  }
-}

@@ -8,6 +8,13 @@ import { delimiter, join } from 'node:path'
  * package brings on Debian.
  */
 export function missing(aptPackage: string, files: readonly string[]): string | undefined {
+  const absent = files.filter((file) => found(file) === undefined)
+  if (absent.length === 0) return undefined
+  return `${absent.join(', ')} not installed (apt install ${aptPackage})`
+}
+
+/** Where a program or a shared library is, if it is installed. */
+export function found(file: string): string | undefined {
   const folders = [
     ...(process.env['PATH'] ?? '').split(delimiter),
     '/usr/sbin',
@@ -15,7 +22,5 @@ export function missing(aptPackage: string, files: readonly string[]): string | 
       .filter((name) => name.includes('-linux-'))
       .map((name) => join('/usr/lib', name)),
   ]
-  const absent = files.filter((file) => !folders.some((folder) => existsSync(join(folder, file))))
-  if (absent.length === 0) return undefined
-  return `${absent.join(', ')} not installed (apt install ${aptPackage})`
+  return folders.map((folder) => join(folder, file)).find((path) => existsSync(path))
 }

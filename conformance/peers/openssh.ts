@@ -60,36 +60,47 @@ export async function startSshd(configuration: readonly string[] = []): Promise<
   const identity = await generateKeyFile(join(folder, 'id_ed25519'))
   const authorizedKeys = join(folder, 'authorized_keys')
   writeFileSync(authorizedKeys, readFileSync(`${identity}.pub`))
+  const lines = [
+    `HostKey ${hostKeyPath}`,
+    `AuthorizedKeysFile ${authorizedKeys}`,
+    'UsePAM no',
+    'PermitRootLogin prohibit-password',
+    'PasswordAuthentication no',
+    'KbdInteractiveAuthentication no',
+    'Subsystem sftp internal-sftp',
+    // Keeps bash from reading this machine's ~/.bashrc for every command, whatever may be in it.
+    'SetEnv SHLVL=1',
+    ...configuration,
+  ]
+  const { daemon, port } = await startSshdWith(lines)
+  const hostKey = readFileSync(`${hostKeyPath}.pub`, 'utf8').trim()
+  return { host: '127.0.0.1', port, username: 'root', identity, daemon, hostKey }
+}
+
+/** Starts sshd with no other configuration than this and a free loopback port. */
+export async function startSshdWith(
+  configuration: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ readonly daemon: Daemon; readonly port: number }> {
   // Where sshd confines its unprivileged half; as a service, systemd makes it.
   if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 })
-  const configPath = join(folder, 'sshd_config')
+  const configPath = join(temporaryFolder(), 'sshd_config')
   for (let attempt = 1; ; attempt++) {
     const port = await freePort()
     const lines = [
       `Port ${port}`,
       'ListenAddress 127.0.0.1',
-      `HostKey ${hostKeyPath}`,
-      `AuthorizedKeysFile ${authorizedKeys}`,
       'PidFile none',
-      'UsePAM no',
       // The temporary folder's parent is writable by all.
       'StrictModes no',
-      'PermitRootLogin prohibit-password',
-      'PasswordAuthentication no',
-      'KbdInteractiveAuthentication no',
       'MaxStartups 200',
       'MaxSessions 100',
-      'Subsystem sftp internal-sftp',
-      // Keeps bash from reading this machine's ~/.bashrc for every command, whatever may be in it.
-      'SetEnv SHLVL=1',
       ...configuration,
     ]
     writeFileSync(configPath, `${lines.join('\n')}\n`)
     try {
       const command = ['/usr/sbin/sshd', '-D', '-e', '-f', configPath]
-      const { daemon } = await startDaemon(command, /Server listening on/)
-      const hostKey = readFileSync(`${hostKeyPath}.pub`, 'utf8').trim()
-      return { host: '127.0.0.1', port, username: 'root', identity, daemon, hostKey }
+      return { port, ...(await startDaemon(command, /Server listening on/, env)) }
     } catch (error) {
       if (attempt === 5 || !/Address already in use/.test(String(error))) throw error
     }

@@ -1,11 +1,13 @@
 // What other implementations have to be able to do so that each can be tried with all it has.
 
-import type { PrivateKey } from '@sandbox-ssh/protocol'
+import type { PrivateKey, PublicKey } from '@sandbox-ssh/protocol'
 
 /** A key pair that a peer knows, with its private half as a file in OpenSSH's format. */
 export interface KeyFile {
   readonly key: PrivateKey
   readonly path: string
+  /** To be shown in place of the public key; it is in the file `PATH-cert.pub`. */
+  readonly certificate?: PublicKey
 }
 
 /** How users may prove who they are without a key. */
@@ -17,6 +19,8 @@ export interface Login {
   readonly username: string
   /** The host key that it has to insist on. */
   readonly hostKey: PrivateKey
+  /** Instead: whose certificates it has to insist on, if it knows `certificates`. */
+  readonly hostAuthority?: PublicKey
   /** A key, or a secret and the method that it is for. */
   readonly proof: KeyFile | { readonly method: SecretMethod; readonly secret: string }
   /** Bytes after which the client exchanges keys anew, if it `rekeys`. */
@@ -38,8 +42,8 @@ interface Peer {
   readonly secrets: readonly SecretMethod[]
   /** Whether it can be told to exchange keys anew. */
   readonly rekeys: boolean
-  /** What to send so that keys at every MiB are exchanged anew three times at least. 5 MiB. */
-  readonly loadBytes?: number
+  /** Whether it takes certificates and can be told whose; not by default. */
+  readonly certificates?: boolean
 }
 
 /** A client of another implementation; it runs commands, or copies files if that is all it does. */
@@ -56,6 +60,8 @@ export interface ServerSetup {
   readonly password: string
   readonly hostKeys: readonly KeyFile[]
   readonly userKeys: readonly KeyFile[]
+  /** Whose certificates let the user in, if it knows `certificates`. */
+  readonly userAuthority: PublicKey
   readonly rekeyBytes?: number
 }
 

@@ -26,11 +26,7 @@ export class RawClient {
   #versionRead = false
 
   /** `verdict` answers every authentication request; accepting by default. */
-  constructor(
-    options: Partial<MachineOptions> = {},
-    verdict: AuthVerdict = { type: 'accept' },
-    identification: string = 'SSH-2.0-raw',
-  ) {
+  constructor(options: Partial<MachineOptions> = {}, verdict: AuthVerdict = { type: 'accept' }) {
     const crypto = defaultCrypto()
     const algorithms = modern(crypto)
     const machine = new Machine({
@@ -68,8 +64,8 @@ export class RawClient {
       requireStrict: false,
       newKeysSent: () => {},
     })
-    this.kex.setOwnIdentification(identification)
-    this.#writer.raw(text.encode(`${identification}\r\n`))
+    this.kex.setOwnIdentification('SSH-2.0-raw')
+    this.#writer.raw(text.encode('SSH-2.0-raw\r\n'))
   }
 
   /** Runs the first key exchange. */
