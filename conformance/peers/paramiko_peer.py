@@ -129,13 +129,14 @@ def serve(request):
 def accept(listener, request):
     # From the server's own list of primes; without it paramiko does not offer group exchange.
     paramiko.Transport.load_server_moduli()
+    host_keys = [KEYS[kind].from_private_key_file(path) for kind, path in request["hostKeys"]]
     while True:
         transport = paramiko.Transport(listener.accept()[0])
         transport.use_compression(True)
         if request.get("rekeyBytes"):
             transport.packetizer.REKEY_BYTES = request["rekeyBytes"]
-        for key_type, path in request["hostKeys"]:
-            transport.add_server_key(KEYS[key_type].from_private_key_file(path))
+        for key in host_keys:
+            transport.add_server_key(key)
         try:
             transport.start_server(threading.Event(), Server(request))
         except Exception:

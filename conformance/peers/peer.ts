@@ -42,6 +42,8 @@ interface Peer {
   readonly secrets: readonly SecretMethod[]
   /** Whether it can be told to exchange keys anew. */
   readonly rekeys: boolean
+  /** What to send so that keys at every MiB are exchanged anew three times at least. 5 MiB. */
+  readonly loadBytes?: number
   /** Whether it takes certificates and can be told whose; not by default. */
   readonly certificates?: boolean
 }

@@ -57,12 +57,19 @@ class Script {
 }
 
 /** How a library is found, and what it can do. */
-interface Library {
+export interface Library {
   /** Name of the peer and of the module. */
   readonly name: string
   readonly script: string
   readonly package: string
   readonly secrets: readonly SecretMethod[]
+  readonly loadBytes?: number
+}
+
+/** What both roles of a library say of it. */
+function described(library: Library): Omit<PeerClient, 'exec' | 'copy' | 'stop'> {
+  const { name, secrets, loadBytes } = library
+  return { name, secrets, rekeys: true, missing: absent(library), ...(loadBytes && { loadBytes }) }
 }
 
 function absent({ name, package: aptPackage }: Library): string | undefined {
@@ -75,7 +82,7 @@ export function pythonClient(library: Library): PeerClient {
   let script: Script | undefined
   const folder = temporaryFolder()
   return {
-    ...{ name: library.name, secrets: library.secrets, rekeys: true, missing: absent(library) },
+    ...described(library),
     exec: async ({ port, username, hostKey, proof, rekeyBytes }, command, stdin) => {
       script ??= new Script(library.script)
       const [input, output] = [join(folder, 'input'), join(folder, 'output')]
@@ -97,7 +104,7 @@ export function pythonClient(library: Library): PeerClient {
 /** The server of a library, in a process of its own each time. */
 export function pythonServer(library: Library): PeerServer {
   return {
-    ...{ name: library.name, secrets: library.secrets, rekeys: true, missing: absent(library) },
+    ...described(library),
     start: async ({ username, password, hostKeys, userKeys, rekeyBytes }) => {
       const script = new Script(library.script)
       const userKeysPath = join(temporaryFolder(), 'authorized_keys')

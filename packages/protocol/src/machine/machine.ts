@@ -23,7 +23,12 @@ import {
 import { messageName, traceLine } from '../trace.ts'
 import { KeyExchange } from '../transport/key-exchange.ts'
 import { PacketReader, PacketWriter } from '../transport/packets.ts'
-import { identification, identificationFor, VersionReader } from '../transport/version.ts'
+import {
+  identification,
+  identificationFor,
+  talksDuringExchange,
+  VersionReader,
+} from '../transport/version.ts'
 import { DISCONNECT, MSG } from '../wire/numbers.ts'
 import {
   debug,
@@ -383,7 +388,10 @@ export class Machine {
   #dispatch(payload: Uint8Array, sequenceNumber: number): void {
     const number = payload[0] as number
     const { role } = this.#options
-    if (!isPermitted(role, this.#phase, this.#kex.peerIsExchanging, number)) {
+    const isExchanging =
+      this.#kex.peerIsExchanging &&
+      !(this.#phase === 'connection' && talksDuringExchange(this.#peerIdentification ?? ''))
+    if (!isPermitted(role, this.#phase, isExchanging, number)) {
       // Strict key exchange has no room for messages that nobody knows.
       if (isKnown(number) || this.#phase === 'key-exchange') throw this.#unexpected(number)
       this.#send(unimplemented.encode({ sequenceNumber }))

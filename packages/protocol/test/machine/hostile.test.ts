@@ -164,6 +164,21 @@ test('nothing but the exchange may follow a KEXINIT', () => {
   ends(raw, 'SSH_PROTOCOL', /CHANNEL_DATA is not allowed/)
 })
 
+test('AsyncSSH 2.10, which goes on after a later KEXINIT, is heard; not in the first exchange', () => {
+  const asyncssh = (): RawClient => new RawClient({}, { type: 'accept' }, 'SSH-2.0-AsyncSSH_2.10.1')
+  const data = channelData.encode({ recipientChannel: 0, data: Uint8Array.of(1, 2, 3) })
+  const raw = asyncssh().logIn().send(session()).settle()
+  raw.server.machine.acceptChannel(0)
+  raw.settle().kex.start()
+  raw.send(data).settle()
+  assert.is(raw.server.error, undefined)
+  assert.equal(raw.server.of('channel-data')[0]?.data, Uint8Array.of(1, 2, 3))
+  assert.is(raw.server.of('keys').length, 2)
+  const early = asyncssh()
+  early.kex.start()
+  ends(early.send(data), 'SSH_PROTOCOL', /CHANNEL_DATA is not allowed in key-exchange/)
+})
+
 test('an EXT_INFO in the middle of the connection is refused', () => {
   ends(new RawClient().logIn().send(extInfo.encode({ extensions: [] })), 'SSH_PROTOCOL', /EXT_INFO/)
 })

@@ -26,7 +26,11 @@ export class RawClient {
   #versionRead = false
 
   /** `verdict` answers every authentication request; accepting by default. */
-  constructor(options: Partial<MachineOptions> = {}, verdict: AuthVerdict = { type: 'accept' }) {
+  constructor(
+    options: Partial<MachineOptions> = {},
+    verdict: AuthVerdict = { type: 'accept' },
+    identification: string = 'SSH-2.0-raw',
+  ) {
     const crypto = defaultCrypto()
     const algorithms = modern(crypto)
     const machine = new Machine({
@@ -64,8 +68,8 @@ export class RawClient {
       requireStrict: false,
       newKeysSent: () => {},
     })
-    this.kex.setOwnIdentification('SSH-2.0-raw')
-    this.#writer.raw(text.encode('SSH-2.0-raw\r\n'))
+    this.kex.setOwnIdentification(identification)
+    this.#writer.raw(text.encode(`${identification}\r\n`))
   }
 
   /** Runs the first key exchange. */
