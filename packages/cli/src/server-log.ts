@@ -23,14 +23,12 @@ export function openAuditLog(path: string | undefined): number | undefined {
 /** Writes events as they come. */
 export class ServerLog {
   readonly #output: Output
-  readonly #sandbox: string
   #file: number | undefined
   #warnedMs = Number.NEGATIVE_INFINITY
 
-  constructor(output: Output, file: number | undefined, sandbox: string) {
+  constructor(output: Output, file: number | undefined) {
     this.#output = output
     this.#file = file
-    this.#sandbox = sandbox
   }
 
   add(event: ServerEvent): void {
@@ -52,7 +50,7 @@ export class ServerLog {
   #audit({ type, ...details }: ServerEvent): void {
     if (this.#file === undefined) return
     const time = new Date().toISOString()
-    const line = JSON.stringify({ time, event: type, sandbox: this.#sandbox, ...details })
+    const line = JSON.stringify({ time, event: type, ...details })
     try {
       writeSync(this.#file, `${line}\n`)
     } catch (error) {

@@ -22,6 +22,7 @@ export {
 export { GuestConnection } from './guest-connection.ts'
 export { GuestUserError } from './guest-user.ts'
 export {
+  type AuthorityOptions,
   type AuthorizeOptions,
   type AuthorizeResult,
   authorizeKeys,
@@ -78,6 +79,7 @@ export {
 } from './serve-guest.ts'
 export type { AcceptedConnection, ServeOptions } from './server/accept.ts'
 export type {
+  CertificateIdentity,
   EventSource,
   ForwardSubject,
   Identity,
@@ -86,6 +88,9 @@ export type {
   SessionSubject,
   Traffic,
 } from './server/events.ts'
+export type { GatewaySandbox, SandboxResolver } from './server/gateway.ts'
+export type { GatewayOptions, ServingOptions, SshServerOptions } from './server/options.ts'
+export { prepareGateway } from './server/prepare.ts'
 export { permits } from './server/visit.ts'
 export type { SessionSettings } from './settings.ts'
 export { SftpClient } from './sftp-client.ts'
@@ -98,7 +103,7 @@ export {
   type SshOutput,
 } from './ssh-client.ts'
 export { SandboxSshOps } from './ssh-ops.ts'
-export { type ServeConnectionOptions, SshServer, type SshServerOptions } from './ssh-server.ts'
+export { type ServeConnectionOptions, SshServer } from './ssh-server.ts'
 export {
   type AttachEnd,
   type AttachInput,

@@ -1,7 +1,9 @@
 /** `sandbox(…).ssh()`: makes clients into a sandbox and servers in front of it. */
 import type { Sandbox } from './sandbox.ts'
+import type { SshServerOptions } from './server/options.ts'
+import { prepareServer } from './server/prepare.ts'
 import { SshClient, type SshClientOptions } from './ssh-client.ts'
-import { SshServer, type SshServerOptions } from './ssh-server.ts'
+import type { SshServer } from './ssh-server.ts'
 
 /** SSH for one sandbox, with the names of microsandbox's SDK. */
 export class SandboxSshOps {
@@ -32,6 +34,6 @@ export class SandboxSshOps {
    * @throws SandboxError for keys that cannot be used; TypeError, RangeError for a bad option
    */
   prepareServer(options: SshServerOptions = {}): Promise<SshServer> {
-    return SshServer.prepare(this.#sandbox, options)
+    return prepareServer(this.#sandbox, options)
   }
 }

@@ -1,6 +1,5 @@
-/** The server of `SandboxSshOps`: SSH clients from outside, into a sandbox. */
+/** A server for SSH clients from outside, into one sandbox or many. */
 import {
-  type CryptoProvider,
   DISCONNECT,
   type IncomingConnection,
   type Listener,
@@ -13,48 +12,18 @@ import {
   type Transport,
 } from '@sandbox-ssh/protocol'
 import type { PeerAddresses } from './environment.ts'
-import { GuestConnection } from './guest-connection.ts'
-import { loadOrCreateHostKey } from './home/host-key.ts'
 import { withInactivityLimit } from './inactivity.ts'
-import type { Sandbox } from './sandbox.ts'
-import { type GuestPolicy, guestHandlers } from './serve-guest.ts'
 import { type AcceptedConnection, acceptAll, type ServeOptions } from './server/accept.ts'
-import { Access } from './server/access.ts'
-import type { ServerEvent, ServerEventListener } from './server/events.ts'
+import type { ServerEvent } from './server/events.ts'
+import type { ServingOptions } from './server/options.ts'
+import type { Site } from './server/site.ts'
+import { Sojourn } from './server/sojourn.ts'
 import { counted } from './server/traffic.ts'
 import { Visit } from './server/visit.ts'
-import { checkBoolean, checkEnvPatterns, checkInactivity, checkText } from './settings.ts'
+import { ACCEPTED_ENV, envFilter } from './settings.ts'
 
 /** How long a last word may take to be sent. */
 const GOODBYE_MS = 1000
-
-/** Options of `prepareServer`. */
-export interface SshServerOptions
-  extends Pick<
-    GuestPolicy,
-    'user' | 'sftp' | 'readOnlySftp' | 'acceptEnv' | 'permitOpen' | 'onError'
-  > {
-  /** File of the host key, or several, made if not there; default: the sandbox's own. */
-  readonly hostKeyPath?: string | readonly string[] | undefined
-  /** Host keys in memory, instead of a file. */
-  readonly hostKeys?: readonly Signer[] | undefined
-  /**
-   * File of the keys that may enter, or several, read at each login; default: that of MSB_HOME for
-   * all sandboxes and that for this one. Options before a key are enforced: `from`, `expiry-time`,
-   * `command`, `permitopen`, `restrict` and the `no-…` ones; a line with any other lets nobody in.
-   */
-  readonly authorizedKeysPath?: string | readonly string[] | undefined
-  /** Keys that may enter, besides those of `authorizedKeysPath` if that is given, else alone. */
-  readonly authorizedKeys?: readonly PublicKey[] | undefined
-  /** Seconds without a byte either way; default: `config.json`, else 600. 0: never. */
-  readonly inactivityTimeoutSecs?: number | undefined
-  /** Told, in a sentence, of lines of a key file that let nobody in. */
-  readonly onWarning?: ((message: string) => void) | undefined
-  /** Hears of logins, sessions, forwards and their ends. */
-  readonly onEvent?: ServerEventListener | undefined
-  readonly crypto?: CryptoProvider | undefined
-  readonly trace?: ((line: string) => void) | undefined
-}
 
 /** What is known of one connection. */
 export interface ServeConnectionOptions {
@@ -74,50 +43,27 @@ interface Serving {
   done: Promise<void>
 }
 
-/** Serves SSH connections to one sandbox. Keys are loaded; no socket is open. */
+/** Serves SSH connections to one sandbox, or to many. Keys are loaded; no socket is open. */
 export class SshServer {
-  readonly #sandbox: Sandbox
-  readonly #options: SshServerOptions
-  readonly #access: Access
+  readonly #site: Site
+  readonly #options: ServingOptions
   readonly #hostKeys: readonly Signer[]
   readonly #inactivitySecs: number
   readonly #serving = new Set<Serving>()
   #connections = 0
   #closed = false
 
-  private constructor(
-    sandbox: Sandbox,
-    options: SshServerOptions,
-    access: Access,
-    hostKeys: readonly Signer[],
-  ) {
-    this.#sandbox = sandbox
-    this.#options = options
-    this.#access = access
-    this.#hostKeys = hostKeys
-    this.#inactivitySecs =
-      options.inactivityTimeoutSecs ?? sandbox.home.config.inactivityTimeoutSecs
-  }
-
-  /** Use `SandboxSshOps.prepareServer`. */
-  static async prepare(sandbox: Sandbox, options: SshServerOptions): Promise<SshServer> {
-    const hostKeyPaths = pathList(options.hostKeyPath, 'hostKeyPath')
-    const paths = pathList(options.authorizedKeysPath, 'authorizedKeysPath')
-    checkText(options.user, 'user')
-    checkBoolean(options.sftp, 'sftp')
-    checkBoolean(options.readOnlySftp, 'readOnlySftp')
-    checkEnvPatterns(options.acceptEnv)
-    checkInactivity(options.inactivityTimeoutSecs)
-    const access = new Access({
-      home: sandbox.home,
-      sandbox: sandbox.hostKeyPath === undefined ? undefined : sandbox.label,
-      paths,
-      keys: options.authorizedKeys,
-      onWarning: options.onWarning,
-    })
-    access.requireSomebody()
-    const hostKeys = options.hostKeys ?? (await loadHostKeys(sandbox, hostKeyPaths))
-    return new SshServer(sandbox, options, access, hostKeys)
+  /** Use `SandboxSshOps.prepareServer` or `prepareGateway`. */
+  constructor(parts: {
+    readonly site: Site
+    readonly options: ServingOptions
+    readonly hostKeys: readonly Signer[]
+    readonly inactivitySecs: number
+  }) {
+    this.#site = parts.site
+    this.#options = parts.options
+    this.#hostKeys = parts.hostKeys
+    this.#inactivitySecs = parts.inactivitySecs
   }
 
   /** The public halves of the host keys, for known_hosts files and fingerprints. */
@@ -158,7 +104,8 @@ export class SshServer {
     await acceptAll(listener, options, {
       turnAway: (from, reason) => {
         const connection = ++this.#connections
-        this.#emit({ type: 'turned-away', connection, from, reason })
+        const sandbox = this.#site.name
+        this.#emit({ type: 'turned-away', connection, from, sandbox, reason })
       },
       serve: async (connection, onLogin) => {
         const peer = connection.peer ?? peerOf(connection)
@@ -201,6 +148,7 @@ export class SshServer {
     this.#closed = true
     for (const { ending } of this.#serving) ending.abort()
     await Promise.all([...this.#serving].map(({ done }) => done))
+    await this.#site.close()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -215,8 +163,9 @@ export class SshServer {
       connection: ++this.#connections,
       from: peer === undefined ? undefined : formatPeer(peer),
       address: peer?.clientHost,
-      decide: (request) => this.#access.decide(request),
+      site: this.#site,
       onEvent: (event) => this.#emit(event),
+      onError: this.#options.onError,
     })
     const ending = new AbortController()
     const serving: Serving = { visit, ending, done: Promise.resolve() }
@@ -242,13 +191,10 @@ export class SshServer {
     visit: Visit,
     ending: AbortSignal,
   ): Promise<void> {
-    const { user, sftp, readOnlySftp, acceptEnv, permitOpen, onError, crypto, trace } =
-      this.#options
-    const { peer } = options
-    const sandbox = this.#sandbox
+    const { acceptEnv = ACCEPTED_ENV, onError, crypto, trace } = this.#options
     const signal = options.signal === undefined ? ending : AbortSignal.any([ending, options.signal])
     const transport = counted(outer, visit.traffic)
-    const guest = new GuestConnection(() => sandbox.connectAgent(), sandbox.settings)
+    const sojourn = new Sojourn(visit, { ...this.#options, peer: options.peer })
     let connection: ServerConnection | undefined
     let expired: SshError | undefined
     const limited = withInactivityLimit(transport, this.#inactivitySecs, (error) => {
@@ -257,12 +203,12 @@ export class SshServer {
       void connection?.close(DISCONNECT.BY_APPLICATION, error.message)
       setTimeout(() => transport.abort(error), connection === undefined ? 0 : GOODBYE_MS)
     })
-    const policy = { user, sftp, readOnlySftp, acceptEnv, permitOpen, onError, peer }
     try {
       connection = await serve(limited, {
         hostKeys: this.#hostKeys,
         auth: { publickey: (request) => visit.admits(request) },
-        ...visit.govern(guestHandlers(guest, policy)),
+        ...visit.govern(() => sojourn.handlers, { sftp: this.#options.sftp !== false }),
+        acceptEnv: envFilter(acceptEnv),
         signal,
         ...(onError === undefined ? {} : { onError }),
         ...(crypto === undefined ? {} : { crypto }),
@@ -270,6 +216,11 @@ export class SshServer {
       })
       const opened = connection
       visit.loggedIn(opened.clientIdentification)
+      const full = sojourn.begin()
+      if (full !== undefined) {
+        await opened.close(DISCONNECT.TOO_MANY_CONNECTIONS, full)
+        throw new SshError('SSH_DISCONNECTED', full)
+      }
       const end = (): void => void opened.close()
       signal.addEventListener('abort', end, { once: true })
       if (signal.aborted) end()
@@ -279,7 +230,7 @@ export class SshServer {
       if (expired !== undefined) throw expired
       if (error !== undefined && !isGoodbye(error) && !signal.aborted) throw error
     } finally {
-      await guest.close()
+      await sojourn.end()
     }
   }
 
@@ -308,30 +259,6 @@ class VisitError extends SshError {
 /** A client that says goodbye, or closes the connection when all is done, ended it well. */
 function isGoodbye(error: SshError): boolean {
   return error.code === 'SSH_DISCONNECTED' || error.code === 'SSH_CONNECTION_LOST'
-}
-
-function pathList(
-  paths: string | readonly string[] | undefined,
-  name: string,
-): readonly string[] | undefined {
-  if (paths === undefined) return undefined
-  const list = typeof paths === 'string' ? [paths] : [...paths]
-  for (const path of list) checkText(path, name)
-  if (list.length === 0) throw new TypeError(`${name} must name at least one file`)
-  return list
-}
-
-async function loadHostKeys(
-  sandbox: Sandbox,
-  paths: readonly string[] | undefined,
-): Promise<readonly Signer[]> {
-  if (paths !== undefined) {
-    return Promise.all(paths.map((path) => loadOrCreateHostKey(path, { custom: true })))
-  }
-  if (sandbox.hostKeyPath === undefined) {
-    throw new TypeError('hostKeyPath or hostKeys is needed for a sandbox without a name')
-  }
-  return [await loadOrCreateHostKey(sandbox.hostKeyPath)]
 }
 
 /** What a listener tells of a TCP connection; nothing for a Unix socket. */

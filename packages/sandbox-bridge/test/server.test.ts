@@ -16,9 +16,10 @@ import {
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { ServerEvent } from '../src/server/events.ts'
+import type { SshServerOptions } from '../src/server/options.ts'
 import { SourcePenalties } from '../src/server/penalties.ts'
 import { permits } from '../src/server/visit.ts'
-import type { SshServer, SshServerOptions } from '../src/ssh-server.ts'
+import type { SshServer } from '../src/ssh-server.ts'
 import { memorySandbox } from './memory-sandbox.ts'
 import { within } from './within.ts'
 

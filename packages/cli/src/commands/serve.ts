@@ -23,7 +23,7 @@ export async function serve(command: ServeCommand, context: CommandContext): Pro
     warned.add(message)
   }
   // Opened first: a server that is to be audited does not run without.
-  const log = new ServerLog(output, openAuditLog(command.auditLog), command.sandbox)
+  const log = new ServerLog(output, openAuditLog(command.auditLog))
   const box = sandbox(command.sandbox, { home, onWarning: warn })
   const release = await holdSandbox(box, context)
   const { permitOpen } = command

@@ -6,7 +6,7 @@ import { reasonOf, SandboxError } from './errors.ts'
 import { makePrivateDirectory, replaceFile } from './files.ts'
 import { sandboxKeysPath } from './grants.ts'
 import type { Home } from './home.ts'
-import { isKeylessLine, parseGrantLine, splitGrantLine } from './key-lines.ts'
+import { authorityLine, isKeylessLine, parseGrantLine, splitGrantLine } from './key-lines.ts'
 import { withFileLock } from './lock.ts'
 
 /** Largest input of `authorize`. */
@@ -21,6 +21,17 @@ export interface AuthorizeOptions {
   readonly sandbox?: string | undefined
   /** Milliseconds since 1970 after which they may not any more; default: they may until revoked. */
   readonly expiryMs?: number | undefined
+  /**
+   * The keys are those of authorities: whoever has a certificate of one may enter. Default: each key
+   * itself, unless its line has the option `cert-authority`.
+   */
+  readonly authority?: AuthorityOptions | undefined
+}
+
+/** What certificates of an authority are good for. */
+export interface AuthorityOptions {
+  /** Principals of which a certificate must name one; default: the login name. */
+  readonly principals?: readonly string[] | undefined
 }
 
 /** What became of one key given to `authorize`. */
@@ -47,14 +58,16 @@ export async function authorizeKeys(
   options: AuthorizeOptions = {},
 ): Promise<readonly AuthorizeResult[]> {
   const { expiryMs } = options
-  const candidates = parseInput(input)
+  const candidates = parseInput(input, options.authority)
   return edit(home, options.sandbox, (before) => {
     const lines = [...linesOf(before)]
     const known = parseGrants(before).keys.slice()
     const added: string[] = []
     const results = candidates.map(({ grant, line }): AuthorizeResult => {
       const { key } = grant
-      const there = known.find((other) => !isAuthority(other) && other.key.equals(key))
+      const there = known.find(
+        (other) => isAuthority(other) === isAuthority(grant) && other.key.equals(key),
+      )
       if (there === undefined) {
         known.push({ ...grant, line: 0 })
         added.push(`${withExpiry(line, expiryMs)}\n`)
@@ -121,7 +134,10 @@ async function edit<T>(
   })
 }
 
-function parseInput(input: string): readonly { grant: AuthorizedKey; line: string }[] {
+function parseInput(
+  input: string,
+  authority: AuthorityOptions | undefined,
+): readonly { grant: AuthorizedKey; line: string }[] {
   if (Buffer.byteLength(input) > AUTHORIZE_INPUT_BYTES_MAX) {
     throw new SandboxError(
       'AUTHORIZED_KEY_INVALID',
@@ -132,8 +148,15 @@ function parseInput(input: string): readonly { grant: AuthorizedKey; line: strin
   const candidates: { grant: AuthorizedKey; line: string }[] = []
   for (const [index, line] of lines.entries()) {
     if (isKeylessLine(line)) continue
-    const grant = lines.length === 1 ? parseGrantLine(line) : parseNumbered(line, index + 1)
-    candidates.push({ grant, line: /\s/.test(line) ? line : grant.key.toString() })
+    const number = lines.length === 1 ? undefined : index + 1
+    const given = parseNumbered(line, number)
+    const whole = /\s/.test(line) ? line : given.key.toString()
+    if (authority === undefined || isAuthority(given)) {
+      candidates.push({ grant: given, line: whole })
+    } else {
+      const ofAuthority = authorityLine(whole, authority.principals)
+      candidates.push({ grant: parseNumbered(ofAuthority, number), line: ofAuthority })
+    }
   }
   if (candidates.length === 0) {
     throw new SandboxError('AUTHORIZED_KEY_INVALID', 'public key cannot be empty')
@@ -141,11 +164,12 @@ function parseInput(input: string): readonly { grant: AuthorizedKey; line: strin
   return candidates
 }
 
-function parseNumbered(line: string, number: number): AuthorizedKey {
+/** As `parseGrantLine`, with the number in the message if there is one. */
+function parseNumbered(line: string, number: number | undefined): AuthorizedKey {
   try {
     return parseGrantLine(line, number)
   } catch (error) {
-    if (!(error instanceof SandboxError)) throw error
+    if (!(error instanceof SandboxError) || number === undefined) throw error
     throw new SandboxError(error.code, `line ${number}: ${error.message}`, { cause: error })
   }
 }

@@ -26,6 +26,8 @@ export type SandboxErrorCode =
   | 'HOST_KEY_INVALID'
   /** A public key given to `authorize`, or all of `authorized_keys`, cannot be used. */
   | 'AUTHORIZED_KEY_INVALID'
+  /** A list of revoked keys cannot be understood. */
+  | 'REVOCATIONS_INVALID'
   /** Another process held a lock for too long. */
   | 'LOCK_TIMEOUT'
 

@@ -27,12 +27,24 @@ export interface FileRead {
   readonly stats: Stats
 }
 
+/** The same before it is taken for text. */
+export interface BytesRead {
+  readonly bytes: Uint8Array
+  readonly stats: Stats
+}
+
 /**
  * Reads a regular file of at most `bytesMax` bytes as UTF-8.
  * Throws the system's error, or a plain Error if it is too large or not a regular file (a FIFO
  * would block for ever, a device never end).
  */
 export function readBoundedFile(path: string, bytesMax: number): FileRead {
+  const { bytes, stats } = readBoundedBytes(path, bytesMax)
+  return { text: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'), stats }
+}
+
+/** The same as bytes. */
+export function readBoundedBytes(path: string, bytesMax: number): BytesRead {
   const fd = openSync(path, O_RDONLY_NONBLOCK)
   try {
     const stats = fstatSync(fd)
@@ -41,7 +53,7 @@ export function readBoundedFile(path: string, bytesMax: number): FileRead {
     let length = 0
     while (length < bytes.length) {
       const read = readSync(fd, bytes, length, bytes.length - length, null)
-      if (read === 0) return { text: bytes.toString('utf8', 0, length), stats }
+      if (read === 0) return { bytes: bytes.subarray(0, length), stats }
       length += read
     }
     throw new Error(`it is larger than ${Math.min(stats.size, bytesMax)} bytes`)

@@ -1,6 +1,6 @@
 /** The host key of a sandbox: made once, at 0600, by whichever process needs it first. */
 import { chmodSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { generateKey, type PrivateKey, parsePrivateKey, SshError } from '@sandbox-ssh/protocol'
 import { errnoOf, reasonOf, SandboxError } from './errors.ts'
 import {
@@ -9,6 +9,7 @@ import {
   makePrivateDirectory,
   readBoundedFile,
 } from './files.ts'
+import type { Home } from './home.ts'
 
 /** Larger host key files are refused; real ones are under 8 KiB. */
 export const HOST_KEY_BYTES_MAX: number = 64 * 1024
@@ -20,6 +21,11 @@ export interface HostKeyOptions {
    * they are. Else the directory is ours, at 0700.
    */
   readonly custom?: boolean
+}
+
+/** Where a gateway keeps its own host key, which is that of none of its sandboxes. */
+export function gatewayHostKeyPath(home: Home): string {
+  return join(home.sshPath, 'gateway', 'host_ed25519')
 }
 
 /**

@@ -13,6 +13,7 @@ import { SandboxError } from './errors.ts'
 
 /** Restrictions that the server enforces; a line with any other lets nobody in. */
 export const HONOURED_OPTIONS: readonly RestrictingOption[] = [
+  'cert-authority',
   'command',
   'expiry-time',
   'from',
@@ -23,9 +24,12 @@ export const HONOURED_OPTIONS: readonly RestrictingOption[] = [
   'no-x11-forwarding',
   'permitlisten',
   'permitopen',
+  'principals',
   'restrict',
   'verify-required',
 ]
+
+const CERTIFICATE_TYPE = /-cert-v01@openssh\.com$/
 
 /**
  * Reads one key line with its options; `number` is its place in the file, from 1. An option that is
@@ -43,6 +47,10 @@ export function parseGrantLine(line: string, number = 1): AuthorizedKey {
   const [grant] = keys
   if (grant === undefined) throw invalid(`invalid line: ${printable(errors[0]?.message ?? '')}`)
   if (!isBare) checkedKey(grant.key.blob, grant.key.comment)
+  // On a key that logs in by itself it would restrict nothing, whatever its author thought.
+  if (grant.options.principals !== undefined && !grant.options.certAuthority) {
+    throw invalid('invalid line: the option "principals" goes with "cert-authority"')
+  }
   return { ...grant, line: number }
 }
 
@@ -56,6 +64,21 @@ export function splitGrantLine(line: string): { readonly options: string; readon
 }
 
 /**
+ * The line of a key that signs certificates, with the options of an authority before its own.
+ * `principals` are those of which a certificate must name one.
+ * @throws SandboxError `AUTHORIZED_KEY_INVALID`
+ */
+export function authorityLine(line: string, principals: readonly string[] = []): string {
+  for (const principal of principals) {
+    if (principal !== '' && !/[\s",\\\p{Cc}]/u.test(principal)) continue
+    throw invalid(`invalid principal ${JSON.stringify(principal)}`)
+  }
+  const { options, rest } = splitGrantLine(line)
+  const list = principals.length === 0 ? [] : [`principals="${principals.join(',')}"`]
+  return `${['cert-authority', ...list, ...(options === '' ? [] : [options])].join(',')} ${rest}`
+}
+
+/**
  * Reads one key without options. If its first word begins with `ssh-`, `ecdsa-` or `sk-` the second
  * is the key's data, else the first is; what follows is a comment.
  * @throws SandboxError `AUTHORIZED_KEY_INVALID`; the message never repeats the line
@@ -64,9 +87,7 @@ export function parseKeyLine(line: string): PublicKey {
   const words = line.trim().split(/\s+/)
   const [first = '', second] = words
   if (first === '' || first.startsWith('#')) throw invalid('public key cannot be empty')
-  if (/-cert-v01@/.test(first)) {
-    throw invalid(`invalid public key: keys of type ${printable(first)} are not supported`)
-  }
+  if (CERTIFICATE_TYPE.test(first)) throw certificateGiven()
   const typed = /^(ssh|ecdsa|sk)-/.test(first)
   if (typed && second === undefined) throw invalid('public key is missing key data')
   const blob = decodeBase64(typed ? (second ?? '') : first)
@@ -90,6 +111,7 @@ function checkedKey(blob: Uint8Array, comment: string): PublicKey {
   try {
     const reader = new Reader(blob)
     const type = reader.ascii(128)
+    if (CERTIFICATE_TYPE.test(type)) throw certificateGiven()
     if (!readFields(reader, type)) {
       throw invalid(`invalid public key: keys of type ${printable(type)} are not supported`)
     }
@@ -133,6 +155,14 @@ function readFields(reader: Reader, type: string): boolean {
     default:
       return false
   }
+}
+
+/** What has to be said once where it is given: sshd never takes one for a key that may enter. */
+function certificateGiven(): SandboxError {
+  return invalid(
+    'this is a certificate: give the key that it is for, or the key of its authority with the ' +
+      'option cert-authority before it',
+  )
 }
 
 function expectLength(bytes: Uint8Array, length: number): void {

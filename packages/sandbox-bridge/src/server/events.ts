@@ -6,6 +6,8 @@ export interface EventSource {
   readonly connection: number
   /** Address and port it comes from, if known. */
   readonly from: string | undefined
+  /** The sandbox, as its users name it; undefined while nobody knows which one is meant. */
+  readonly sandbox: string | undefined
 }
 
 /** Bytes of user data, both ways as the client sees them. */
@@ -18,11 +20,24 @@ export interface Traffic {
 
 /** A user, and by which key he is one. */
 export interface Identity {
+  /** The login name. */
   readonly user: string
   /** Type of the key, such as `ssh-ed25519`. */
   readonly keyType: string
-  /** `SHA256:…` */
+  /** `SHA256:…`; of the key itself where a certificate was shown. */
   readonly key: string
+  /** The certificate, if one was shown. */
+  readonly certificate: CertificateIdentity | undefined
+}
+
+/** By which certificate somebody is who he is. */
+export interface CertificateIdentity {
+  /** What its authority calls it. */
+  readonly id: string
+  /** A decimal number of up to 64 bits. */
+  readonly serial: string
+  /** Fingerprint of the authority. */
+  readonly authority: string
 }
 
 /** What a session was asked to run. */

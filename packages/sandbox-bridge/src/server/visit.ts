@@ -3,9 +3,12 @@ import {
   type AuthorizedKeyOptions,
   ChannelOpenError,
   type DirectTcpip,
+  decodeCertificate,
   type ExitResult,
+  isCertificate,
   OPEN_FAILURE,
   type PermittedAddress,
+  type PublicKey,
   type PublickeyDecision,
   type ServerAuthHandlers,
   type ServerSession,
@@ -14,14 +17,15 @@ import {
   type Transport,
 } from '@sandbox-ssh/protocol'
 import type { guestHandlers } from '../serve-guest.ts'
-import type { AccessDecision, AccessRequest } from './access.ts'
 import type {
+  CertificateIdentity,
   EventSource,
   Identity,
   ServerEvent,
   ServerEventListener,
   SessionSubject,
 } from './events.ts'
+import type { Admission, Place, Site } from './site.ts'
 import { counted, type TrafficCount } from './traffic.ts'
 
 type GuestHandlers = ReturnType<typeof guestHandlers>
@@ -33,8 +37,16 @@ export interface VisitOptions {
   readonly connection: number
   readonly from: string | undefined
   readonly address: string | undefined
-  readonly decide: (request: AccessRequest) => AccessDecision
+  readonly site: Site
   readonly onEvent: ServerEventListener
+  readonly onError?: ((error: unknown) => void) | undefined
+}
+
+/** Somebody who is in. */
+interface Grant {
+  readonly identity: Identity
+  readonly options: AuthorizedKeyOptions
+  readonly place: Place
 }
 
 /** Lives as long as its connection. */
@@ -44,7 +56,7 @@ export class Visit {
   /** Of the whole connection, as it is on the wire. */
   readonly traffic: TrafficCount = { bytesIn: 0, bytesOut: 0 }
   readonly #refused = new Set<string>()
-  #granted: { readonly identity: Identity; readonly options: AuthorizedKeyOptions } | undefined
+  #granted: Grant | undefined
   #sessions = 0
   #active = 0
   #onIdle: (() => void) | undefined
@@ -56,6 +68,11 @@ export class Visit {
   /** Undefined until somebody is in. */
   get identity(): Identity | undefined {
     return this.#granted?.identity
+  }
+
+  /** Where he is. @throws Error until somebody is in */
+  get place(): Place {
+    return this.#require().place
   }
 
   /** Whether a key was shown that does not get in. */
@@ -70,26 +87,36 @@ export class Visit {
   }
 
   emit(event: Details<ServerEvent>): void {
-    const { connection, from } = this.#options
-    this.#options.onEvent({ connection, from, ...event })
+    const { connection, from, site } = this.#options
+    const sandbox = this.#granted?.place.name ?? site.name
+    this.#options.onEvent({ connection, from, sandbox, ...event })
   }
 
   /** For `ServerOptions.auth.publickey`. */
-  admits({ username, key, probe, attestation }: LoginRequest): PublickeyDecision {
-    const { address } = this.#options
-    const decision = this.#options.decide({ key, username, address, attestation })
-    const identity = { user: username, keyType: key.type, key: key.fingerprint() }
-    if (decision.type === 'refused') {
+  async admits({ username, key, probe, attestation }: LoginRequest): Promise<PublickeyDecision> {
+    const { address, site } = this.#options
+    let admission: Admission
+    try {
+      admission = await site.admit({ key, username, address, attestation })
+    } catch (error) {
+      // Who may enter cannot be known: then nobody may.
+      this.#options.onError?.(error)
+      const reason = error instanceof Error ? error.message : String(error)
+      admission = { type: 'refused', reason }
+    }
+    const identity = identityOf(username, key)
+    if (admission.type === 'refused') {
       // Once for each key: clients ask first, and some ask again.
-      const seen = `${username} ${identity.key}`
+      const seen = `${username} ${key.fingerprint()}`
       if (!this.#refused.has(seen)) {
-        this.emit({ type: 'key-refused', reason: decision.reason, ...identity })
+        this.emit({ type: 'key-refused', reason: admission.reason, ...identity })
       }
       this.#refused.add(seen)
       return false
     }
-    if (!probe) this.#granted = { identity, options: decision.options }
-    const { touchRequired, verifyRequired } = decision.options
+    const { options, place } = admission
+    if (!probe) this.#granted = { identity, options, place }
+    const { touchRequired, verifyRequired } = options
     return { accept: true, touchRequired, verifyRequired }
   }
 
@@ -104,20 +131,27 @@ export class Visit {
     this.emit({ type: 'disconnected', ms: this.#elapsed(), identity, reason, ...this.traffic })
   }
 
-  /** The handlers, doing what the key's line says and nothing it does not, and telling of it. */
-  govern(handlers: GuestHandlers): Required<GuestHandlers> {
-    const { exec, shell, subsystems, directTcpip, acceptEnv } = handlers
-    const session = (handler: SessionHandler | undefined): SessionHandler => {
-      return (asked) => this.#session(asked, handler, exec)
+  /**
+   * The handlers, doing what the key's line says and nothing it does not, and telling of it.
+   * `handlers` is first asked for them when somebody is in; whether SFTP is offered is known before.
+   */
+  govern(
+    handlers: () => GuestHandlers,
+    { sftp }: { readonly sftp: boolean },
+  ): Required<Omit<GuestHandlers, 'acceptEnv'>> {
+    const session = (
+      choose: (all: GuestHandlers) => SessionHandler | undefined,
+    ): SessionHandler => {
+      return (asked) => {
+        const all = handlers()
+        return this.#session(asked, choose(all), all.exec)
+      }
     }
     return {
-      exec: session(exec),
-      shell: session(shell),
-      subsystems: Object.fromEntries(
-        Object.entries(subsystems ?? {}).map(([name, handler]) => [name, session(handler)]),
-      ),
-      directTcpip: (request) => this.#forward(request, directTcpip),
-      acceptEnv: acceptEnv ?? (() => false),
+      exec: session(({ exec }) => exec),
+      shell: session(({ shell }) => shell),
+      subsystems: !sftp ? {} : { sftp: session(({ subsystems }) => subsystems?.['sftp']) },
+      directTcpip: (request) => this.#forward(request, handlers().directTcpip),
     }
   }
 
@@ -195,11 +229,28 @@ export class Visit {
     return Math.round(performance.now() - this.#startedMs)
   }
 
-  #require(): { readonly identity: Identity; readonly options: AuthorizedKeyOptions } {
+  #require(): Grant {
     // Nothing is served before somebody is in; if that ever changed, nothing must be served.
     if (this.#granted === undefined) throw new Error('nobody is logged in')
     return this.#granted
   }
+}
+
+/** With a certificate it is the key in it that tells who somebody is, and its authority vouches. */
+function identityOf(user: string, key: PublicKey): Identity {
+  const { type: keyType } = key
+  let certificate: CertificateIdentity | undefined
+  let plain = key
+  try {
+    if (isCertificate(key)) {
+      const { keyId: id, serial, signatureKey, key: certified } = decodeCertificate(key)
+      certificate = { id, serial: String(serial), authority: signatureKey.fingerprint() }
+      plain = certified
+    }
+  } catch {
+    // Not even readable: then nothing in it can be told.
+  }
+  return { user, keyType, key: plain.fingerprint(), certificate }
 }
 
 /**
@@ -251,7 +302,8 @@ function notAllowed(): Promise<never> {
   return Promise.reject(new SshError('SSH_REQUEST_REFUSED', 'not allowed for this key'))
 }
 
-async function refuse(session: ServerSession, why: string): Promise<number> {
+/** Tells a client why it cannot have what it asked for. */
+export async function refuse(session: ServerSession, why: string): Promise<number> {
   const write = session.pty === undefined ? 'writeStderr' : 'write'
   await session[write](new TextEncoder().encode(`error: ${why}\r\n`)).catch(() => {})
   return 1

@@ -95,8 +95,8 @@ test('input that is no key is refused in the words of the reference', async () =
   const [, blob = ''] = line('').split(' ')
   await refused(home, `ssh-ed25519 ${blob.slice(0, -8)}`, /^invalid public key$/)
   await refused(home, `tunnel-all ssh-ed25519 ${blob}`, /unknown option "tunnel-all"/)
-  await refused(home, `cert-authority ssh-ed25519 ${blob}`, /cannot be honoured here/)
-  await refused(home, `ssh-ed25519-cert-v01@openssh.com ${blob}`, /are not supported/)
+  await refused(home, `principals="ada" ssh-ed25519 ${blob}`, /goes with "cert-authority"/)
+  await refused(home, `ssh-ed25519-cert-v01@openssh.com ${blob}`, /^this is a certificate: give/)
   assert.throws(() => statSync(home.authorizedKeysPath), /ENOENT/)
 })
 
@@ -144,7 +144,7 @@ test('bad lines are skipped with a warning, and options that are not enforced le
   const home = temporaryHome()
   mkdirSync(home.sshPath, { mode: 0o700 })
   const [good, y] = [line('good'), line('y')]
-  const text = `# c\n\nnonsense\n${good}\ncert-authority ${line('x')}\n  from="10.0.0.1" ${y}  \n`
+  const text = `# c\n\nnonsense\n${good}\ntunnel-all ${line('x')}\n  from="10.0.0.1" ${y}  \n`
   writeFileSync(home.authorizedKeysPath, text, { mode: 0o600 })
   const { keys, warnings } = readAuthorizedKeys(home)
   assert.equal(
@@ -157,7 +157,36 @@ test('bad lines are skipped with a warning, and options that are not enforced le
   assert.equal(keys[1]?.options.from, ['10.0.0.1'])
   assert.is(warnings.length, 2)
   assert.match(warnings[0] ?? '', /authorized_keys line 3: invalid public key/)
-  assert.match(warnings[1] ?? '', /authorized_keys line 5: .*"cert-authority" cannot be honoured/)
+  assert.match(warnings[1] ?? '', /authorized_keys line 5: .*unknown option "tunnel-all"/)
+})
+
+test('an authority is a line of its own, with the principals that it is good for', async () => {
+  const home = temporaryHome()
+  const key = line('ca')
+  await authorizeKeys(home, key)
+  await authorizeKeys(home, `from="10.0.0.0/8" ${key}`, {
+    authority: { principals: ['ada', 'ci'] },
+  })
+  const again = await authorizeKeys(home, key, { authority: {}, expiryMs: Date.UTC(2100, 0, 1) })
+  assert.equal(
+    again.map(({ added, renewed }) => [added, renewed]),
+    [[false, true]],
+  )
+  assert.is(
+    content(home),
+    `${key}\nexpiry-time="21000101000000Z",cert-authority,principals="ada,ci",from="10.0.0.0/8" ${key}\n`,
+  )
+  const options = readAuthorizedKeys(home).keys[1]?.options
+  assert.ok(options?.certAuthority)
+  assert.equal(options.principals, ['ada', 'ci'])
+  for (const principals of [[''], ['a b'], ['a"b'], ['a\nb'], ['a,b']]) {
+    try {
+      await authorizeKeys(home, key, { authority: { principals } })
+      assert.unreachable()
+    } catch (error) {
+      assert.match((error as Error).message, /^invalid principal/)
+    }
+  }
 })
 
 test('a key may be given an end, which is written as sshd reads it, and moved', async () => {

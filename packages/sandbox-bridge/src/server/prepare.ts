@@ -1,0 +1,115 @@
+/** Preparing servers: options checked, keys loaded, and somebody there who may enter. */
+import type { Signer } from '@sandbox-ssh/protocol'
+import { type Home, openHome } from '../home/home.ts'
+import { gatewayHostKeyPath, loadOrCreateHostKey } from '../home/host-key.ts'
+import type { Sandbox } from '../sandbox.ts'
+import { SshServer } from '../ssh-server.ts'
+import { Access, type AccessOptions } from './access.ts'
+import { Gateway } from './gateway.ts'
+import {
+  checkServerOptions,
+  type GatewayOptions,
+  pathList,
+  type SshServerOptions,
+} from './options.ts'
+import { singleSite } from './site.ts'
+import { Tenancy } from './tenancy.ts'
+
+const CONNECTIONS_PER_SANDBOX = 64
+const LINGER_MS = 60_000
+
+/** A server in front of one sandbox. For users: `SandboxSshOps.prepareServer`. */
+export async function prepareServer(
+  sandbox: Sandbox,
+  options: SshServerOptions,
+): Promise<SshServer> {
+  checkServerOptions(options)
+  const { home } = sandbox
+  const access = new Access({
+    ...accessOptions(home, options),
+    sandbox: sandbox.hostKeyPath === undefined ? undefined : sandbox.label,
+  })
+  access.requireSomebody()
+  const hostKeys = await loadHostKeys(sandbox.hostKeyPath, options)
+  return new SshServer({
+    site: singleSite(sandbox, access, options.user),
+    options,
+    hostKeys,
+    inactivitySecs: options.inactivityTimeoutSecs ?? home.config.inactivityTimeoutSecs,
+  })
+}
+
+/**
+ * Prepares a server for many sandboxes, each under its own login, `devbox` or `user+devbox`, with
+ * its own grants. What `resolve` does not know cannot be told from a key that may not enter. A client
+ * chooses the host key before it says where it wants to go: there is one for all, the gateway's own.
+ * @throws SandboxError for files that cannot be used; TypeError, RangeError for a bad option
+ *
+ * @example
+ * const boxes = new Map([['red', sandbox('local:red')]])
+ * const gateway = await prepareGateway({
+ *   resolve: (name) => {
+ *     const box = boxes.get(name)
+ *     return box && { sandbox: box }
+ *   },
+ * })
+ * await gateway.serve(await nodeListener(createServer({ allowHalfOpen: true }).listen(2222)))
+ */
+export async function prepareGateway(options: GatewayOptions): Promise<SshServer> {
+  checkServerOptions(options)
+  const { resolve, user, start = false, onStarting, onError } = options
+  const { connectionsPerSandbox: connectionsMax = CONNECTIONS_PER_SANDBOX } = options
+  const { lingerMs = LINGER_MS } = options
+  if (typeof resolve !== 'function') throw new TypeError('resolve must be a function')
+  if (!Number.isInteger(connectionsMax) || connectionsMax < 1) {
+    throw new RangeError('connectionsPerSandbox must be a positive integer')
+  }
+  if (!(lingerMs >= 0 && lingerMs < 2 ** 31)) {
+    throw new RangeError('lingerMs must be a number of milliseconds')
+  }
+  const home = typeof options.home === 'object' ? options.home : openHomeAt(options.home)
+  const hostKeys = await loadHostKeys(gatewayHostKeyPath(home), options)
+  const access = accessOptions(home, options)
+  const tenancy = new Tenancy({ connectionsMax, start, lingerMs, onStarting, onError })
+  return new SshServer({
+    site: new Gateway({ resolve, tenancy, user, access }),
+    options,
+    hostKeys,
+    inactivitySecs: options.inactivityTimeoutSecs ?? home.config.inactivityTimeoutSecs,
+  })
+}
+
+/** Where keys come from, for whichever sandbox. */
+export function accessOptions(
+  home: Home,
+  options: SshServerOptions,
+): Omit<AccessOptions, 'sandbox' | 'name'> {
+  return {
+    home,
+    paths: pathList(options.authorizedKeysPath, 'authorizedKeysPath'),
+    keys: options.authorizedKeys,
+    authorityPaths: pathList(options.authoritiesPath, 'authoritiesPath'),
+    principals: options.principals,
+    revokedPaths: pathList(options.revokedKeysPath, 'revokedKeysPath'),
+    onWarning: options.onWarning,
+  }
+}
+
+async function loadHostKeys(
+  defaultPath: string | undefined,
+  options: SshServerOptions,
+): Promise<readonly Signer[]> {
+  const paths = pathList(options.hostKeyPath, 'hostKeyPath')
+  if (options.hostKeys !== undefined) return options.hostKeys
+  if (paths !== undefined) {
+    return Promise.all(paths.map((path) => loadOrCreateHostKey(path, { custom: true })))
+  }
+  if (defaultPath === undefined) {
+    throw new TypeError('hostKeyPath or hostKeys is needed for a sandbox without a name')
+  }
+  return [await loadOrCreateHostKey(defaultPath)]
+}
+
+function openHomeAt(path: string | undefined): Home {
+  return path === undefined ? openHome() : openHome({ path })
+}
