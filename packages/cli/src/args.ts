@@ -77,6 +77,8 @@ class ArgumentParser {
       .description('SSH into sandboxes without an SSH daemon inside')
       .version(this.#context.version, '-V, --version', 'print the version')
       .option('--tree', 'print the tree of commands')
+      // Left out by itself where the program has an action of its own.
+      .helpCommand(true)
       .exitOverride()
       .configureOutput({
         writeOut: (text) => {
@@ -135,7 +137,7 @@ class ArgumentParser {
       )
       .option('--detach-keys <keys>', 'keys that leave a terminal session (default: ctrl-])')
     addForwards(command)
-    addInactivity(command)
+    addInactivity(command, 'never')
     command.addHelpText('after', CONNECT_HELP).action((sandbox: string | undefined) => {
       const options = command.opts()
       const [name, words] = this.#nameAndWords(command, sandbox, options['name'])
@@ -180,7 +182,7 @@ class ArgumentParser {
           .argParser((text) => integer(text, 1, 65535)),
       )
     addPolicy(command)
-    addInactivity(command)
+    addInactivity(command, '10m')
     command.addHelpText('after', SERVE_HELP).action((sandbox: string) => {
       this.#refuseWords(command)
       const options = command.opts()
@@ -391,12 +393,13 @@ function checked<T>(parse: (text: string) => T): (text: string) => T {
   }
 }
 
-function addInactivity(command: Command): void {
+function addInactivity(command: Command, otherwise: string): void {
   command
     .addOption(
       new Option(
         '--inactivity-timeout <duration>',
-        'end a session without traffic after this, such as 90s or 10m; 0 for never',
+        'end a session without traffic after this, such as 90s or 10m; 0 for never ' +
+          `(default: that of config.json, else ${otherwise})`,
       ).argParser(checked(parseDuration)),
     )
     .option('--no-inactivity-timeout', 'never end a session for want of traffic')
@@ -426,5 +429,7 @@ function integer(text: string, least: number, most: number): number {
 
 function tree(command: Command, indent = ''): string {
   const line = `${indent}${command.name()}${indent === '' ? '' : `  ${command.description()}`}\n`
-  return line + command.commands.map((child) => tree(child, `${indent}  `)).join('')
+  const visible = command.createHelp().visibleCommands(command)
+  const children = visible.filter((child) => command.commands.includes(child))
+  return line + children.map((child) => tree(child, `${indent}  `)).join('')
 }

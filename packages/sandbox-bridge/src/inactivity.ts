@@ -4,52 +4,75 @@ import { SshError, type Transport } from '@sandbox-ssh/protocol'
 /** setTimeout takes no longer ones. */
 const TIMER_MS_MAX = 0x7fff_ffff
 
+/** A clock that is set back by every byte. */
+export interface InactivityWatch {
+  /** Something has passed. */
+  touch(): void
+  /** The connection is over: it never expires any more. */
+  stop(): void
+}
+
+/**
+ * Calls `expire` with SshError `SSH_TIMEOUT` once nothing has passed for `seconds`; with 0 or
+ * undefined there is no watch.
+ */
+export function watchInactivity(
+  seconds: number | undefined,
+  expire: (error: SshError) => void,
+): InactivityWatch | undefined {
+  if (seconds === undefined || seconds === 0) return undefined
+  let stopped = false
+  const timer = setTimeout(
+    () => {
+      stopped = true
+      expire(new SshError('SSH_TIMEOUT', `no activity for ${seconds} seconds`))
+    },
+    Math.min(seconds * 1000, TIMER_MS_MAX),
+  )
+  return {
+    touch: () => {
+      if (!stopped) timer.refresh()
+    },
+    stop: () => {
+      stopped = true
+      clearTimeout(timer)
+    },
+  }
+}
+
 /**
  * The transport, and `expire` called with SshError `SSH_TIMEOUT` once no byte has passed either way
- * for `seconds`; 0 or undefined: never. By default the transport is then aborted.
+ * for `seconds`; 0 or undefined: never.
  */
 export function withInactivityLimit(
   transport: Transport,
   seconds: number | undefined,
-  expire: (error: SshError) => void = (error) => transport.abort(error),
+  expire: (error: SshError) => void,
 ): Transport {
-  if (seconds === undefined || seconds === 0) return transport
-  const limitMs = Math.min(seconds * 1000, TIMER_MS_MAX)
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const restart = (): void => {
-    clearTimeout(timer)
-    timer = setTimeout(() => {
-      timer = undefined
-      expire(new SshError('SSH_TIMEOUT', `no activity for ${seconds} seconds`))
-    }, limitMs)
-  }
-  const stop = (): void => {
-    clearTimeout(timer)
-    timer = undefined
-  }
-  restart()
+  const watch = watchInactivity(seconds, expire)
+  if (watch === undefined) return transport
   return {
     read: async () => {
       try {
         const chunk = await transport.read()
-        if (chunk === undefined) stop()
-        else if (timer !== undefined) restart()
+        if (chunk === undefined) watch.stop()
+        else watch.touch()
         return chunk
       } catch (error) {
-        stop()
+        watch.stop()
         throw error
       }
     },
     write: (chunk) => {
-      if (timer !== undefined) restart()
+      watch.touch()
       return transport.write(chunk)
     },
     close: () => {
-      stop()
+      watch.stop()
       return transport.close()
     },
     abort: (reason) => {
-      stop()
+      watch.stop()
       transport.abort(reason)
     },
   }

@@ -2,15 +2,20 @@
 import {
   type Client,
   connect,
+  DISCONNECT,
   generateKey,
   memoryPair,
   pinned,
   publickey,
+  type ServerConnection,
 } from '@sandbox-ssh/protocol'
 import { GuestConnection } from './guest-connection.ts'
-import { withInactivityLimit } from './inactivity.ts'
+import { watchInactivity } from './inactivity.ts'
 import type { Sandbox } from './sandbox.ts'
 import { serveGuest } from './serve-guest.ts'
+
+/** How long a last word may take to be sent. */
+const GOODBYE_MS = 1000
 
 /** How a native session is opened. */
 export interface NativeSessionOptions {
@@ -18,7 +23,10 @@ export interface NativeSessionOptions {
   readonly user?: string | undefined
   /** Offer SFTP; default true. */
   readonly sftp?: boolean | undefined
-  /** Seconds without a byte either way after which the connection ends; 0 or absent: never. */
+  /**
+   * Seconds without a byte either way after which the connection ends; 0: never. Default: what
+   * `config.json` says of it, else never.
+   */
   readonly inactivityTimeoutSecs?: number | undefined
   /** Ends the attempt to connect. */
   readonly signal?: AbortSignal | undefined
@@ -63,16 +71,21 @@ export async function nativeSession(
   await guest.agent()
   const hostKey = generateKey('ed25519')
   const userKey = generateKey('ed25519')
-  const [ours, theirs] = memoryPair()
-  const limited = withInactivityLimit(theirs, options.inactivityTimeoutSecs)
-  // Encryption between two ends in one process protects nobody. A limited end is no longer one.
-  const inProcess = limited === theirs
+  const seconds = options.inactivityTimeoutSecs ?? sandbox.home.config.inactivityTimeoutSecs
+  const watch = watchInactivity(seconds, (error) => {
+    const goodbye = (server: ServerConnection): Promise<void> =>
+      server.close(DISCONNECT.BY_APPLICATION, error.message)
+    serving.then(goodbye).catch(() => {})
+    setTimeout(() => theirs.abort(error), GOODBYE_MS)
+  })
+  const [ours, theirs] = memoryPair(watch === undefined ? {} : { onTraffic: () => watch.touch() })
   const common = {
-    ...(inProcess ? { inProcess } : {}),
+    // Encryption between two ends in one process protects nobody.
+    inProcess: true as const,
     ...(signal === undefined ? {} : { signal }),
     ...(options.trace === undefined ? {} : { trace: options.trace }),
   }
-  const serving = serveGuest(limited, guest, {
+  const serving = serveGuest(theirs, guest, {
     ...common,
     hostKeys: [hostKey],
     auth: { publickey: ({ key }) => key.equals(userKey.publicKey) },
@@ -88,7 +101,11 @@ export async function nativeSession(
       hostKey: pinned(hostKey.publicKey),
       auth: [publickey(userKey)],
     })
-    const closed = serving.then((server) => server.closed.then(() => guest.close()))
+    const closed = serving.then(async (server) => {
+      await server.closed
+      watch?.stop()
+      await guest.close()
+    })
     return {
       client,
       closed,
@@ -98,6 +115,7 @@ export async function nativeSession(
       },
     }
   } catch (error) {
+    watch?.stop()
     await guest.close()
     throw error
   }

@@ -16,7 +16,10 @@ export interface SshClientOptions {
   readonly term?: string | undefined
   /** Offer SFTP; default true. */
   readonly sftp?: boolean | undefined
-  /** Seconds without a byte either way after which the connection ends; 0 or absent: never. */
+  /**
+   * Seconds without a byte either way after which the connection ends; 0: never. Default: what
+   * `config.json` says of it, else never.
+   */
   readonly inactivityTimeoutSecs?: number | undefined
   /** Ends the attempt to connect. */
   readonly signal?: AbortSignal | undefined

@@ -52,9 +52,7 @@ async function connectWith(
     const client = await box.ssh().openClient({
       user: command.user,
       inactivityTimeoutSecs:
-        command.inactivityMs === undefined
-          ? home.config.inactivityTimeoutSecs
-          : Math.ceil(command.inactivityMs / 1000),
+        command.inactivityMs === undefined ? undefined : Math.ceil(command.inactivityMs / 1000),
     })
     try {
       // A terminal in raw mode is the remote program's: lines of ours would tear its screen.

@@ -8,6 +8,8 @@ import type { Transport } from './transport.ts'
 export interface MemoryPairOptions {
   /** Bytes one side may have written and the other not read before `write` waits. Default 256 KiB. */
   readonly capacityBytes?: number
+  /** Told of every chunk that is written, at whichever end. */
+  readonly onTraffic?: (() => void) | undefined
 }
 
 const CAPACITY_BYTES = 256 * 1024
@@ -27,8 +29,8 @@ export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transpo
   if (!Number.isSafeInteger(capacityBytes) || capacityBytes < 1) {
     throw new RangeError('capacityBytes must be a positive integer')
   }
-  const there = new Pipe(capacityBytes)
-  const back = new Pipe(capacityBytes)
+  const there = new Pipe(capacityBytes, options.onTraffic)
+  const back = new Pipe(capacityBytes, options.onTraffic)
   return [new MemoryEnd(back, there), new MemoryEnd(there, back)]
 }
 
@@ -75,12 +77,14 @@ class MemoryEnd implements Transport {
 class Pipe {
   readonly #inbox = new Inbox()
   readonly #capacityBytes: number
+  readonly #onTraffic: (() => void) | undefined
   readonly #writers: Deferred<void>[] = []
   #writeError: unknown
   #untilTurn = TURN_BYTES
 
-  constructor(capacityBytes: number) {
+  constructor(capacityBytes: number, onTraffic: (() => void) | undefined) {
     this.#capacityBytes = capacityBytes
+    this.#onTraffic = onTraffic
   }
 
   read(): Promise<Uint8Array | undefined> {
@@ -96,6 +100,7 @@ class Pipe {
     if (this.#inbox.ended) {
       return rejected(new SshError('SSH_TRANSPORT', 'the writing side has been closed'))
     }
+    this.#onTraffic?.()
     this.#untilTurn -= chunk.length
     this.#inbox.push(chunk.slice())
     if (this.#inbox.bytes < this.#capacityBytes) return Promise.resolve()

@@ -5,7 +5,7 @@ import { readBoundedFile } from './files.ts'
 /** Larger files are refused; real ones are under 10 KiB. */
 export const CONFIG_BYTES_MAX: number = 1024 * 1024
 
-/** Seconds of silence after which a session ends, if nothing says otherwise. */
+/** Seconds of silence after which a client from outside is sent away, if nothing is said of it. */
 export const INACTIVITY_TIMEOUT_SECS: number = 600
 
 /** The keys that concern us. */
@@ -16,8 +16,8 @@ export interface HomeConfig {
   readonly sandboxesPath?: string
   /** `database.url`: where microsandbox keeps its catalogue, as it writes it. */
   readonly databaseUrl?: string
-  /** `ssh.inactivity_timeout_secs`, default 600; 0 means never. */
-  readonly inactivityTimeoutSecs: number
+  /** `ssh.inactivity_timeout_secs`; 0 means never. */
+  readonly inactivityTimeoutSecs?: number
 }
 
 /**
@@ -26,7 +26,7 @@ export interface HomeConfig {
  */
 export function readConfig(path: string): HomeConfig {
   const text = readText(path)
-  if (text === undefined) return { inactivityTimeoutSecs: INACTIVITY_TIMEOUT_SECS }
+  if (text === undefined) return {}
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -40,11 +40,12 @@ export function readConfig(path: string): HomeConfig {
   const home = optionalText(path, 'home', root.get('home'))
   const sandboxesPath = optionalText(path, 'paths.sandboxes', paths.get('sandboxes'))
   const databaseUrl = optionalText(path, 'database.url', database.get('url'))
+  const inactivityTimeoutSecs = seconds(path, ssh.get('inactivity_timeout_secs'))
   return {
     ...(home === undefined ? {} : { home }),
     ...(sandboxesPath === undefined ? {} : { sandboxesPath }),
     ...(databaseUrl === undefined ? {} : { databaseUrl }),
-    inactivityTimeoutSecs: seconds(path, ssh.get('inactivity_timeout_secs')),
+    ...(inactivityTimeoutSecs === undefined ? {} : { inactivityTimeoutSecs }),
   }
 }
 
@@ -57,8 +58,8 @@ function readText(path: string): string | undefined {
   }
 }
 
-function seconds(path: string, value: unknown): number {
-  if (value === undefined || value === null) return INACTIVITY_TIMEOUT_SECS
+function seconds(path: string, value: unknown): number | undefined {
+  if (value === undefined || value === null) return undefined
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
   throw invalid(path, 'ssh.inactivity_timeout_secs must be a whole number of seconds, 0 for never')
 }

@@ -1,5 +1,6 @@
 /** Preparing servers: options checked, keys loaded, and somebody there who may enter. */
 import type { Signer } from '@sandbox-ssh/protocol'
+import { INACTIVITY_TIMEOUT_SECS } from '../home/config.ts'
 import { type Home, openHome } from '../home/home.ts'
 import { gatewayHostKeyPath, loadOrCreateHostKey } from '../home/host-key.ts'
 import type { Sandbox } from '../sandbox.ts'
@@ -35,7 +36,7 @@ export async function prepareServer(
     site: singleSite(sandbox, access, options.user),
     options,
     hostKeys,
-    inactivitySecs: options.inactivityTimeoutSecs ?? home.config.inactivityTimeoutSecs,
+    inactivitySecs: inactivitySecsOf(options, home),
   })
 }
 
@@ -75,7 +76,7 @@ export async function prepareGateway(options: GatewayOptions): Promise<SshServer
     site: new Gateway({ resolve, tenancy, user, access }),
     options,
     hostKeys,
-    inactivitySecs: options.inactivityTimeoutSecs ?? home.config.inactivityTimeoutSecs,
+    inactivitySecs: inactivitySecsOf(options, home),
   })
 }
 
@@ -112,4 +113,13 @@ async function loadHostKeys(
 
 function openHomeAt(path: string | undefined): Home {
   return path === undefined ? openHome() : openHome({ path })
+}
+
+function inactivitySecsOf(
+  options: Pick<SshServerOptions, 'inactivityTimeoutSecs'>,
+  home: Home,
+): number {
+  return (
+    options.inactivityTimeoutSecs ?? home.config.inactivityTimeoutSecs ?? INACTIVITY_TIMEOUT_SECS
+  )
 }

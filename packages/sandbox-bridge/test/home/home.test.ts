@@ -36,7 +36,7 @@ test('the configuration moves the home and the sandboxes', () => {
   assert.is(home.path, '/elsewhere')
   assert.is(home.sandboxesPath, '/elsewhere/boxes')
   assert.is(home.authorizedKeysPath, '/elsewhere/ssh/authorized_keys')
-  assert.is(home.config.inactivityTimeoutSecs, 600)
+  assert.is(home.config.inactivityTimeoutSecs, undefined)
   assert.is(openHome({ path, env: {} }).path, path)
 })
 
