@@ -5,10 +5,13 @@ import { Inbox } from './io/inbox.ts'
 import type { Transport } from './io/transport.ts'
 import { PENDING_REQUESTS_MAX } from './limits.ts'
 import type { ChannelId, Event } from './machine/event.ts'
+import { aborted, type WaitOptions, waitFor } from './wait.ts'
 import { EXTENDED_DATA } from './wire/numbers.ts'
 
 /** What a channel asks of its connection. Each call is a command of the Machine. */
 export interface ChannelPort {
+  /** How long a request may wait for its answer, in milliseconds. */
+  readonly replyMs: number
   sendData(channel: ChannelId, data: Uint8Array, extended: number): number
   sendEof(channel: ChannelId): void
   closeChannel(channel: ChannelId): void
@@ -210,6 +213,18 @@ export class Channel implements Transport {
     this.#sendClose()
   }
 
+  /**
+   * Internal: as `abort`, but without CLOSE. What the peer still sends is dropped and credited, so
+   * that it can come to its own end.
+   */
+  leave(reason: unknown): void {
+    this.#consume(this.#stdout.clear() + this.#stderr.clear())
+    this.#stdout.abort(reason)
+    this.#stderr.abort(reason)
+    this.#failWriting(reason)
+    this.#drained()
+  }
+
   /** `abort`, and waits for the channel to be gone. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.abort()
@@ -218,9 +233,12 @@ export class Channel implements Transport {
 
   /**
    * A request with an answer: true if the peer granted it. Rejects with SshError
-   * `SSH_CHANNEL_CLOSED` if the channel closes first, `SSH_LIMIT` if too many are waiting.
+   * `SSH_CHANNEL_CLOSED` if the channel closes first, `SSH_LIMIT` if too many are waiting,
+   * `SSH_TIMEOUT` if no answer comes in time.
    */
-  request(name: string, data: Uint8Array = NOTHING): Promise<boolean> {
+  request(name: string, data: Uint8Array = NOTHING, options: WaitOptions = {}): Promise<boolean> {
+    const { signal } = options
+    if (signal?.aborted) return rejected(aborted(signal))
     if (this.#gone || this.#closeSent) return rejected(closedError())
     if (this.#replies.length >= PENDING_REQUESTS_MAX) {
       return rejected(
@@ -230,7 +248,8 @@ export class Channel implements Transport {
     const reply = deferred<boolean>()
     this.#replies.push(reply)
     this.#port.channelRequest(this.id, name, data, true)
-    return reply.promise
+    const what = `the answer to ${name}`
+    return waitFor(reply.promise, { signal, what, limitMs: this.#port.replyMs })
   }
 
   /** A request that wants no answer. Ignored once the channel is closed. */
@@ -291,6 +310,7 @@ export class Channel implements Transport {
     this.#outgoing.splice(0, this.#outgoing.length, ...kept)
     this.#flush()
   }
+
   #deliver(event: ChannelEvent): void {
     switch (event.type) {
       case 'channel-data':

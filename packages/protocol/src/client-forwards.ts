@@ -8,10 +8,12 @@ import {
   tcpipForward,
 } from './connection/forwarding.ts'
 import { GLOBAL_REQUEST } from './connection/requests.ts'
+import { ignore } from './deferred.ts'
 import type { SshError } from './errors.ts'
 import { Backlog, type IncomingConnection, type Listener } from './io/listener.ts'
 import type { Link } from './link.ts'
 import type { ChannelId, Event } from './machine/event.ts'
+import type { WaitOptions } from './wait.ts'
 import { OPEN_FAILURE } from './wire/numbers.ts'
 
 /** A channel that the server offers, because somebody connected to it. */
@@ -73,11 +75,11 @@ export class RemoteListener implements Listener, AsyncIterable<RemoteConnection>
 
   /**
    * The next connection, or undefined after `close`. Rejects with what ended the SSH connection if
-   * that was not `close`. One call at a time.
+   * that was not `close`. One call at a time; one given up by its signal loses no connection.
    */
-  async accept(): Promise<RemoteConnection | undefined> {
+  async accept({ signal }: WaitOptions = {}): Promise<RemoteConnection | undefined> {
     for (;;) {
-      const offer = await this.#backlog.accept()
+      const offer = await this.#backlog.accept(signal)
       if (offer === undefined) return undefined
       const transport = this.#forward.accept(offer)
       if (transport === undefined) continue
@@ -122,10 +124,10 @@ export class RemoteForwards {
   }
 
   /** See `Client.listen`. */
-  listen(host: string, port: number): Promise<RemoteListener> {
+  listen(host: string, port: number, wait: WaitOptions): Promise<RemoteListener> {
     const { TCPIP_FORWARD, CANCEL_TCPIP_FORWARD } = GLOBAL_REQUEST
     const request = tcpipForward.encode({ host, port })
-    return this.#listen(TCPIP_FORWARD, request, (reply) => {
+    return this.#listen(TCPIP_FORWARD, request, wait, (reply) => {
       const chosen = port === 0 ? chosenPort.decode(reply).port : port
       const cancel = tcpipForward.encode({ host, port: chosen })
       return this.#listener({ host, port: chosen, path: undefined }, CANCEL_TCPIP_FORWARD, cancel)
@@ -133,10 +135,10 @@ export class RemoteForwards {
   }
 
   /** See `Client.listenStreamlocal`. */
-  listenStreamlocal(path: string): Promise<RemoteListener> {
+  listenStreamlocal(path: string, wait: WaitOptions): Promise<RemoteListener> {
     const { STREAMLOCAL_FORWARD, CANCEL_STREAMLOCAL_FORWARD } = GLOBAL_REQUEST
     const request = streamlocalForward.encode({ path })
-    return this.#listen(STREAMLOCAL_FORWARD, request, () =>
+    return this.#listen(STREAMLOCAL_FORWARD, request, wait, () =>
       this.#listener({ host: '', port: 0, path }, CANCEL_STREAMLOCAL_FORWARD, request),
     )
   }
@@ -175,13 +177,24 @@ export class RemoteForwards {
   async #listen(
     name: string,
     request: Uint8Array,
+    { signal }: WaitOptions,
     make: (reply: Uint8Array) => RemoteListener,
   ): Promise<RemoteListener> {
     let made: RemoteListener | undefined
-    await this.#link.globalRequest(name, request, (reply) => {
+    let givenUp = false
+    const onReply = (reply: Uint8Array): void => {
       made = make(reply)
       this.#listeners.add(made)
-    })
+      // Nobody waits for it any more, so nobody would ever close it.
+      if (givenUp) made.close().catch(ignore)
+    }
+    try {
+      await this.#link.globalRequest(name, request, { signal, onReply })
+    } catch (error) {
+      givenUp = true
+      made?.close().catch(ignore)
+      throw error
+    }
     return made as RemoteListener
   }
 

@@ -28,17 +28,12 @@ import { deferred, ignore } from './deferred.ts'
 import { AuthenticationError, DisconnectError, SshError } from './errors.ts'
 import { verifyHostKeys } from './host-keys.ts'
 import type { Transport } from './io/transport.ts'
+import { CONNECTION_CHANNEL } from './join.ts'
 import type { PublicKey } from './keys/public-key.ts'
-import {
-  aborted,
-  type ConnectionLimits,
-  type Keepalive,
-  Link,
-  printable,
-  type RoleEvent,
-} from './link.ts'
+import { type ConnectionLimits, type Keepalive, Link, printable, type RoleEvent } from './link.ts'
 import type { Negotiated, Question } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
+import type { Deadlines } from './machine/options.ts'
 import { killOnAbort, type PtyOptions, RemoteProcess } from './process.ts'
 import { nowMs } from './pump.ts'
 import { collect, type RunOptions, type RunResult, validateRun } from './run.ts'
@@ -55,6 +50,7 @@ import {
   requireTransport,
   validateCommon,
 } from './validate.ts'
+import type { WaitOptions } from './wait.ts'
 import { DISCONNECT } from './wire/numbers.ts'
 
 /**
@@ -86,6 +82,8 @@ export interface ClientOptions {
   readonly keepalive?: Keepalive
   readonly rekey?: RekeyLimits
   readonly limits?: ConnectionLimits
+  /** How long each phase may take. */
+  readonly deadlines?: Deadlines
   /** Refuse peers without strict key exchange (the answer to the Terrapin attack). */
   readonly requireStrictKex?: boolean
   /**
@@ -129,8 +127,13 @@ export interface ExecOptions {
   readonly agentForward?: boolean
   /** Asks for X11 forwarding to `ClientOptions.x11`; a refusal rejects. */
   readonly x11?: Omit<X11Request, 'singleConnection'> & { readonly singleConnection?: boolean }
-  /** When it fires the program gets TERM and its channel is closed. */
+  /**
+   * When it fires, all that waits for the program rejects at once, and the program gets TERM, after
+   * `graceMs` KILL, and after as long again its channel is closed.
+   */
   readonly signal?: AbortSignal
+  /** Default 2000. */
+  readonly graceMs?: number
 }
 
 /**
@@ -212,6 +215,7 @@ export class Client {
         ...(options.rekey && { rekey: options.rekey }),
         ...(options.requireStrictKex && { requireStrictKex: true }),
         ...options.limits,
+        ...(options.deadlines && { deadlines: options.deadlines }),
         ...(options.trace && { trace: options.trace }),
       }),
       transport,
@@ -221,6 +225,7 @@ export class Client {
         this.#ready.reject(this.#explain(error))
       },
       keepalive: options.keepalive,
+      deadlines: options.deadlines,
       signal: options.signal,
     })
     const { agentForward, x11, channels } = options
@@ -254,9 +259,8 @@ export class Client {
    * is a result, not an error.
    */
   async run(command: string | Uint8Array, options: RunOptions = {}): Promise<RunResult> {
-    const { stdin, maxBytes, ...execOptions } = options
     validateRun(options)
-    return collect(await this.exec(command, execOptions), stdin, maxBytes)
+    return collect(await this.exec(command, options), options)
   }
 
   /**
@@ -290,9 +294,9 @@ export class Client {
   }
 
   /** A session channel on which nothing was requested yet. */
-  async session(): Promise<Channel> {
+  async session({ signal }: WaitOptions = {}): Promise<Channel> {
     this.#needSessions()
-    return this.#link.openChannel(CHANNEL_TYPE.SESSION, undefined, SESSION)
+    return this.#link.openChannel(CHANNEL_TYPE.SESSION, undefined, { ...SESSION, signal })
   }
 
   /**
@@ -314,23 +318,24 @@ export class Client {
     host: string,
     port: number,
     originator: { readonly host: string; readonly port: number } = { host: '127.0.0.1', port: 0 },
+    options: WaitOptions = {},
   ): Promise<Channel> {
     requireString(host, 'host')
     requirePort(port)
     const { host: originatorHost, port: originatorPort } = originator
     const data = directTcpip.encode({ host, port, originatorHost, originatorPort })
-    return this.openChannel(CHANNEL_TYPE.DIRECT_TCPIP, data)
+    return this.openChannel(CHANNEL_TYPE.DIRECT_TCPIP, data, options)
   }
 
   /**
    * Has the server connect to a Unix socket on its side (OpenSSH's PROTOCOL §2.4). As
    * `directTcpip` otherwise.
    */
-  async directStreamlocal(path: string): Promise<Channel> {
+  async directStreamlocal(path: string, options: WaitOptions = {}): Promise<Channel> {
     requireString(path, 'path')
     const reserved = new Uint8Array(0)
     const data = directStreamlocal.encode({ path, reserved, reservedNumber: 0 })
-    return this.openChannel(CHANNEL_TYPE.DIRECT_STREAMLOCAL, data)
+    return this.openChannel(CHANNEL_TYPE.DIRECT_STREAMLOCAL, data, options)
   }
 
   /**
@@ -342,31 +347,42 @@ export class Client {
    * await using listener = await client.listen('localhost', 8080)
    * for await (const { transport } of listener) void serveWeb(transport)
    */
-  async listen(host: string, port: number): Promise<RemoteListener> {
+  async listen(host: string, port: number, options: WaitOptions = {}): Promise<RemoteListener> {
     requireString(host, 'host')
     requirePort(port)
-    return this.#incoming.forwards.listen(host, port)
+    return this.#incoming.forwards.listen(host, port, options)
   }
 
   /** The same for a Unix socket on the server's side. */
-  async listenStreamlocal(path: string): Promise<RemoteListener> {
+  async listenStreamlocal(path: string, options: WaitOptions = {}): Promise<RemoteListener> {
     requireString(path, 'path')
-    return this.#incoming.forwards.listenStreamlocal(path)
+    return this.#incoming.forwards.listenStreamlocal(path, options)
   }
 
   /** Opens a channel of any type. It closes itself once both sides ended. */
-  openChannel(type: string, typeSpecific?: Uint8Array): Promise<Channel> {
-    return this.#link.openChannel(type, typeSpecific, { stderr: 'ignore', closeWhenEnded: true })
+  openChannel(
+    type: string,
+    typeSpecific?: Uint8Array,
+    { signal }: WaitOptions = {},
+  ): Promise<Channel> {
+    return this.#link.openChannel(type, typeSpecific, { ...CONNECTION_CHANNEL, signal })
   }
 
   /** A global request with a reply. Rejects with SshError `SSH_REQUEST_REFUSED` on failure. */
-  globalRequest(name: string, data?: Uint8Array): Promise<Uint8Array> {
-    return this.#link.globalRequest(name, data)
+  globalRequest(
+    name: string,
+    data?: Uint8Array,
+    { signal }: WaitOptions = {},
+  ): Promise<Uint8Array> {
+    return this.#link.globalRequest(name, data, { signal })
   }
 
-  /** Round trip to the server in milliseconds. */
-  ping(): Promise<number> {
-    return this.#link.ping()
+  /**
+   * Round trip to the server in milliseconds: of a `ping@openssh.com` where the server offers it,
+   * else of a global request.
+   */
+  ping(options: WaitOptions = {}): Promise<number> {
+    return this.#link.ping(options)
   }
 
   /** Starts a key exchange. Data waits meanwhile, nothing is lost. */
@@ -386,7 +402,7 @@ export class Client {
 
   /** Opens a session and starts something on it; the requests go together, in one round trip. */
   async #start(request: string, data: Uint8Array, options: ExecOptions): Promise<RemoteProcess> {
-    const { env = {}, pty, stderr = 'pipe', signal } = options
+    const { env = {}, pty, stderr = 'pipe', signal, graceMs } = options
     const { agentForward = true, x11 } = options
     const forwardsAgent = agentForward && this.#options.agentForward !== undefined
     const required = [
@@ -394,26 +410,25 @@ export class Client {
       ...(pty ? [[REQUEST.PTY, encodePty(pty)]] : []),
     ] as [string, Uint8Array][]
     this.#needSessions()
-    if (signal?.aborted) throw aborted(signal)
     let process: RemoteProcess | undefined
-    const opening = this.#link.openChannel(
-      CHANNEL_TYPE.SESSION,
-      undefined,
-      { stderr, closeWhenEnded: false },
-      (channel) => {
-        process = new RemoteProcess(channel, this.serverIdentification)
-        if (signal !== undefined) killOnAbort(process, signal)
-        if (forwardsAgent) this.#incoming.permitAgent(channel)
-        if (x11 !== undefined) this.#incoming.permitX11(channel, x11.singleConnection ?? false)
+    const channel = await this.#link.openChannel(CHANNEL_TYPE.SESSION, undefined, {
+      stderr,
+      closeWhenEnded: false,
+      signal,
+      setUp: (opened) => {
+        process = new RemoteProcess(opened, this.serverIdentification)
+        if (signal !== undefined) killOnAbort(process, signal, graceMs)
+        if (forwardsAgent) this.#incoming.permitAgent(opened)
+        if (x11 !== undefined) this.#incoming.permitX11(opened, x11.singleConnection ?? false)
       },
-    )
-    const channel = await unlessAborted(opening, signal)
+    })
     try {
       if (forwardsAgent) channel.notify(REQUEST.AGENT)
-      await this.#request(channel, required, env, [request, data])
+      await this.#request(channel, required, env, [request, data], signal)
     } catch (error) {
-      channel.abort()
-      throw signal?.aborted ? aborted(signal) : error
+      // One that was aborted may be running already, and is being terminated.
+      if (!signal?.aborted) channel.abort()
+      throw error
     }
     // It was made as soon as the channel was open, before any request could come on it.
     return process as RemoteProcess
@@ -430,13 +445,17 @@ export class Client {
     required: readonly (readonly [string, Uint8Array])[],
     env: Readonly<Record<string, string>>,
     start: readonly [string, Uint8Array],
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     // In the order of OpenSSH. Env wants no reply: a refused name is no reason to fail.
-    const replies = required.map(([name, data]) => ({ name, ok: channel.request(name, data) }))
+    const replies = required.map(([name, data]) => ({
+      name,
+      ok: channel.request(name, data, { signal }),
+    }))
     for (const [name, value] of Object.entries(env)) {
       channel.notify(REQUEST.ENV, environment.encode({ name, value }))
     }
-    replies.push({ name: start[0], ok: channel.request(...start) })
+    replies.push({ name: start[0], ok: channel.request(...start, { signal }) })
     for (const { name, ok } of replies) {
       if (!(await ok)) {
         throw new SshError('SSH_REQUEST_REFUSED', `the server refused the ${name} request`)
@@ -581,18 +600,6 @@ function encodePty(pty: PtyOptions): Uint8Array {
     heightPixels: pty.heightPixels ?? 0,
     modes: encodeTerminalModes(pty.modes ?? {}),
   })
-}
-
-/** The channel, unless the signal fires first; then one that opens later closes at once. */
-function unlessAborted(opening: Promise<Channel>, signal?: AbortSignal): Promise<Channel> {
-  if (signal === undefined) return opening
-  const result = deferred<Channel>()
-  const onAbort = (): void => result.reject(aborted(signal))
-  signal.addEventListener('abort', onAbort, { once: true })
-  opening
-    .then(result.resolve, result.reject)
-    .finally(() => signal.removeEventListener('abort', onAbort))
-  return result.promise
 }
 
 function messageOf(cause: unknown): string {

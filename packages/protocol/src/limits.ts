@@ -42,12 +42,26 @@ export const AUTH_REQUESTS_MAX: number = 64
 export const OUTPUT_BYTES_SOFT: number = 512 * 1024
 /** Unsent output at which the peer is provoking replies without reading them: disconnect. */
 export const OUTPUT_BYTES_HARD: number = 8 * 1024 * 1024
+/** EXT_INFO messages of one peer: RFC 8308 §2.4 knows two, the second during authentication. */
+export const EXT_INFOS_MAX: number = 2
 /** From the first byte to the end of key exchange and authentication. OpenSSH's LoginGraceTime. */
 export const HANDSHAKE_MS: number = 120_000
+/** From the start to the peer's identification line. */
+export const IDENTIFICATION_MS: number = 60_000
+/** From the first NEWKEYS to the end of authentication. */
+export const AUTHENTICATION_MS: number = 120_000
+/** From CHANNEL_OPEN to its answer; a server may have to connect somewhere first. */
+export const CHANNEL_OPEN_MS: number = 120_000
+/** What a program has to end after TERM, and again after KILL. */
+export const TERMINATE_GRACE_MS: number = 2000
+/** From a request, global or on a channel, to its answer. */
+export const REPLY_MS: number = 120_000
 /** Key exchange, initial or repeated, from KEXINIT to NEWKEYS. */
 export const KEY_EXCHANGE_MS: number = 60_000
 /** Messages that may be held back while a re-exchange is under way. */
 export const HELD_MESSAGES_MAX: number = 4096
+/** Bytes of them: a peer can ask for long answers before it sends its own KEXINIT. */
+export const HELD_BYTES_MAX: number = 4 * 1024 * 1024
 /** Bytes after which keys are replaced. RFC 4253 §9. */
 export const REKEY_BYTES: number = 1024 * 1024 * 1024
 /** Packets after which keys are replaced, for every cipher. RFC 4344 §3.1 sets 2^31. */

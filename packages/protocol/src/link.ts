@@ -4,13 +4,20 @@
  */
 import { Channel, type ChannelOptions, type ChannelPort, deliver } from './channel.ts'
 import { GLOBAL_REQUEST } from './connection/requests.ts'
-import { type Deferred, deferred, rejected } from './deferred.ts'
+import { type Deferred, deferred, ignore, rejected } from './deferred.ts'
 import { ChannelOpenError, SshError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
-import { PENDING_REQUESTS_MAX, UNANSWERED_REQUESTS_MAX } from './limits.ts'
+import {
+  CHANNEL_OPEN_MS,
+  PENDING_REQUESTS_MAX,
+  REPLY_MS,
+  UNANSWERED_REQUESTS_MAX,
+} from './limits.ts'
 import type { ChannelId, Event, Negotiated, Question } from './machine/event.ts'
 import type { Machine } from './machine/machine.ts'
+import type { Deadlines } from './machine/options.ts'
 import { nowMs, Pump, type Timer, unref } from './pump.ts'
+import { aborted, throwIfAborted, type WaitOptions, waitFor } from './wait.ts'
 import { DISCONNECT } from './wire/numbers.ts'
 
 /** Keepalive of a connection, both values of OpenSSH's ServerAlive options. */
@@ -46,15 +53,30 @@ export interface LinkOptions {
   readonly onEvent: (event: RoleEvent) => void
   readonly onClosed: (error: SshError | undefined) => void
   readonly keepalive: Keepalive | undefined
+  readonly deadlines: Deadlines | undefined
   /** Ends the handshake; once that is over it means nothing. */
   readonly signal: AbortSignal | undefined
 }
 
+/** How a channel is opened. */
+export interface OpenOptions extends ChannelOptions, WaitOptions {
+  /** Runs before anything of the peer reaches the channel. */
+  readonly setUp?: (channel: Channel) => void
+}
+
+/** How a global request is made. */
+export interface GlobalOptions extends WaitOptions {
+  /**
+   * Hears of a success before anything that the peer sent behind it; what it throws rejects. It is
+   * called for one that comes when nobody waits for it any more, too.
+   */
+  readonly onReply?: ((data: Uint8Array) => void) | undefined
+}
+
 interface Opening {
   readonly opened: Deferred<Channel>
-  readonly options: ChannelOptions
+  readonly options: OpenOptions
   readonly type: string
-  readonly setUp: ((channel: Channel) => void) | undefined
 }
 
 /** A reply to a global request. */
@@ -66,7 +88,7 @@ interface GlobalReply {
 /** A global request of ours under way; `onReply` runs before the next event is looked at. */
 interface GlobalQuestion {
   readonly reply: Deferred<GlobalReply>
-  readonly onReply: ((data: Uint8Array) => void) | undefined
+  readonly onReply: GlobalOptions['onReply']
 }
 
 /** Data of the success, or undefined for a failure. */
@@ -88,6 +110,10 @@ export class Link implements ChannelPort {
   readonly #channels = new Map<ChannelId, Channel>()
   readonly #openings = new Map<ChannelId, Opening>()
   readonly #questions: GlobalQuestion[] = []
+  /** Pings without an answer yet, by what they carry. */
+  readonly #pings = new Map<string, Deferred<void>>()
+  #pingNumber = 0
+  readonly #deadlines: Deadlines
   readonly #work: GlobalWork[] = []
   #working = false
   readonly #ended = deferred<SshError | undefined>()
@@ -104,6 +130,7 @@ export class Link implements ChannelPort {
     this.#onEvent = options.onEvent
     this.#onClosed = options.onClosed
     this.#keepalive = options.keepalive
+    this.#deadlines = options.deadlines ?? {}
     this.#pump = new Pump({
       machine: options.machine,
       transport: options.transport,
@@ -155,24 +182,26 @@ export class Link implements ChannelPort {
     }
   }
 
-  /** Opens a channel; `setUp` runs before anything of the peer reaches it. */
-  openChannel(
+  /** Opens a channel. One that opens when it was given up is closed at once. */
+  async openChannel(
     type: string,
     typeSpecific: Uint8Array | undefined,
-    options: ChannelOptions,
-    setUp?: (channel: Channel) => void,
+    options: OpenOptions,
   ): Promise<Channel> {
-    if (this.#lost !== undefined) return rejected(this.#lost)
-    let id: ChannelId
-    try {
-      id = this.machine.openChannel(type, typeSpecific)
-    } catch (error) {
-      return rejected(error)
-    }
+    throwIfAborted(options.signal)
+    if (this.#lost !== undefined) throw this.#lost
+    const id = this.machine.openChannel(type, typeSpecific)
     const opened = deferred<Channel>()
-    this.#openings.set(id, { opened, options, type, setUp })
+    this.#openings.set(id, { opened, options, type })
     this.wake()
-    return opened.promise
+    const limitMs = this.#deadlines.channelOpenMs ?? CHANNEL_OPEN_MS
+    const wait = { signal: options.signal, what: `opening a ${type} channel`, limitMs }
+    try {
+      return await waitFor(opened.promise, wait, (channel) => channel.abort())
+    } catch (error) {
+      if (this.#openings.delete(id)) this.closeChannel(id)
+      throw error
+    }
   }
 
   /** Accepts a channel that a `channel-open` event announced. */
@@ -191,18 +220,22 @@ export class Link implements ChannelPort {
     this.wake()
   }
 
-  /**
-   * Rejects with SshError `SSH_REQUEST_REFUSED` if the peer fails it. `onReply` hears of a success
-   * before anything that the peer sent behind it; what it throws rejects.
-   */
+  /** Rejects with SshError `SSH_REQUEST_REFUSED` if the peer fails it. */
   async globalRequest(
     name: string,
     data: Uint8Array = new Uint8Array(0),
-    onReply?: (data: Uint8Array) => void,
+    { signal, onReply }: GlobalOptions = {},
   ): Promise<Uint8Array> {
-    const reply = await this.#globalRequest(name, data, onReply)
+    throwIfAborted(signal)
+    const wait = { signal, what: `the answer to ${name}`, limitMs: this.replyMs }
+    const reply = await waitFor(this.#globalRequest(name, data, onReply), wait)
     if (!reply.ok) throw new SshError('SSH_REQUEST_REFUSED', `the peer refused ${name}`)
     return reply.data
+  }
+
+  /** How long a request may wait for its answer. */
+  get replyMs(): number {
+    return this.#deadlines.replyMs ?? REPLY_MS
   }
 
   /** A global request that wants no reply. Ignored once the connection is gone. */
@@ -223,10 +256,11 @@ export class Link implements ChannelPort {
     if (!this.#working) void this.#workOff()
   }
 
-  /** Round trip in milliseconds of a request that every peer answers, if only with a failure. */
-  async ping(): Promise<number> {
+  /** Round trip in milliseconds. */
+  async ping({ signal }: WaitOptions = {}): Promise<number> {
+    throwIfAborted(signal)
     const startMs = nowMs()
-    await this.#globalRequest(GLOBAL_REQUEST.KEEPALIVE, new Uint8Array(0))
+    await waitFor(this.#signOfLife(), { signal, what: 'a ping', limitMs: this.replyMs })
     return nowMs() - startMs
   }
 
@@ -291,6 +325,25 @@ export class Link implements ChannelPort {
     this.#working = false
   }
 
+  /**
+   * Settles at the answer to a PING where the peer offers that, which passes no layer but the
+   * transport; else to a request that every peer answers, if only with a failure.
+   */
+  #signOfLife(): Promise<unknown> {
+    if (this.#lost !== undefined) return rejected(this.#lost)
+    if (this.#pings.size >= PENDING_REQUESTS_MAX) {
+      return rejected(new SshError('SSH_LIMIT', `${PENDING_REQUESTS_MAX} pings are under way`))
+    }
+    const text = String(this.#pingNumber++)
+    if (!this.machine.ping(new TextEncoder().encode(text))) {
+      return this.#globalRequest(GLOBAL_REQUEST.KEEPALIVE, new Uint8Array(0))
+    }
+    const answered = deferred<void>()
+    this.#pings.set(text, answered)
+    this.wake()
+    return answered.promise
+  }
+
   #globalRequest(
     name: string,
     data: Uint8Array,
@@ -317,8 +370,14 @@ export class Link implements ChannelPort {
     switch (event.type) {
       case 'version':
       case 'keys':
-      case 'pong':
         break
+      case 'pong': {
+        // One that nobody asked for is nobody's.
+        const text = new TextDecoder().decode(event.data)
+        this.#pings.get(text)?.resolve()
+        this.#pings.delete(text)
+        break
+      }
       case 'authenticated':
         this.#pump.runInBackground()
         this.#detachSignal()
@@ -331,7 +390,7 @@ export class Link implements ChannelPort {
         this.#openings.delete(event.channel)
         const channel = new Channel(event.channel, opening.type, this, opening.options)
         this.#channels.set(event.channel, channel)
-        opening.setUp?.(channel)
+        opening.options.setUp?.(channel)
         opening.opened.resolve(channel)
         break
       }
@@ -383,6 +442,8 @@ export class Link implements ChannelPort {
     for (const opening of this.#openings.values()) opening.opened.reject(lost)
     this.#openings.clear()
     for (const { reply } of this.#questions.splice(0)) reply.reject(lost)
+    for (const answered of this.#pings.values()) answered.reject(lost)
+    this.#pings.clear()
     for (const channel of this.#channels.values()) {
       deliver(channel, { type: 'connection-closed', error: lost })
     }
@@ -408,7 +469,7 @@ export class Link implements ChannelPort {
           }
           this.#unanswered++
           this.#askedMs = nowMs()
-          this.ping().catch(() => {})
+          this.#signOfLife().catch(ignore)
         }
         this.#armKeepalive()
       },
@@ -428,15 +489,6 @@ export class Link implements ChannelPort {
     else signal.addEventListener('abort', onAbort, { once: true })
     this.#detachSignal = () => signal.removeEventListener('abort', onAbort)
   }
-}
-
-/** What an AbortSignal that fired means to us. */
-export function aborted(signal: AbortSignal): SshError {
-  const { reason } = signal
-  const what = reason instanceof Error ? reason.message : 'aborted'
-  const code =
-    reason instanceof Error && reason.name === 'TimeoutError' ? 'SSH_TIMEOUT' : 'SSH_ABORTED'
-  return new SshError(code, `aborted: ${what}`, { cause: reason })
 }
 
 function refusal(

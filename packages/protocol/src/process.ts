@@ -12,8 +12,10 @@ import {
 } from './connection/requests.ts'
 import { type Deferred, deferred } from './deferred.ts'
 import { SshError } from './errors.ts'
-import { aborted } from './link.ts'
+import { TERMINATE_GRACE_MS } from './limits.ts'
+import { unref } from './pump.ts'
 import type { TerminalModes } from './terminal-modes.ts'
+import { aborted, type WaitOptions } from './wait.ts'
 
 /** How a program ended: by itself with a code, or by a signal. */
 export type ExitStatus =
@@ -51,6 +53,7 @@ export class RemoteProcess {
   #flowControl: boolean | undefined
   #closed = false
   #closeReason: unknown
+  #terminated: Promise<void> | undefined
   #stdout: ReadableStream<Uint8Array> | undefined
 
   /** Internal: made by `Client.exec` and its like. */
@@ -135,8 +138,8 @@ export class RemoteProcess {
   }
 
   /** Sends a break (RFC 4335), for serial consoles; true if the server did it. 0 is its own length. */
-  break(lengthMs = 0): Promise<boolean> {
-    return this.channel.request(REQUEST.BREAK, breakRequest.encode({ lengthMs }))
+  break(lengthMs = 0, options: WaitOptions = {}): Promise<boolean> {
+    return this.channel.request(REQUEST.BREAK, breakRequest.encode({ lengthMs }), options)
   }
 
   /**
@@ -159,10 +162,50 @@ export class RemoteProcess {
     this.channel.abort(this.#closeReason)
   }
 
-  /** `close`, and waits for the channel to be gone. */
+  /**
+   * Has the program end, the hard way if need be: TERM, after `graceMs` KILL, after as long again
+   * CLOSE, upon which servers end what still runs. Resolves once the channel is gone; how the
+   * program ended, `exit` tells as always.
+   */
+  terminate(graceMs: number = TERMINATE_GRACE_MS): Promise<void> {
+    this.#terminated ??= this.#terminate(graceMs)
+    return this.#terminated
+  }
+
+  /** Internal: what an AbortSignal does. Nobody waits for the program, but it is seen to its end. */
+  giveUp(reason: unknown, graceMs?: number): void {
+    this.#closeReason ??= reason
+    this.#exit.reject(this.#closeReason)
+    this.channel.leave(this.#closeReason)
+    void this.terminate(graceMs)
+  }
+
+  /** `close`, unless the program is being terminated, and waits for the channel to be gone. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.close()
+    if (this.#terminated === undefined) this.close()
     await this.channel.closed
+  }
+
+  async #terminate(graceMs: number): Promise<void> {
+    for (const name of ['TERM', 'KILL']) {
+      if (this.#closed) return
+      this.kill(name)
+      await this.#closedWithin(graceMs)
+    }
+    this.channel.abort(this.#closeReason)
+    await this.channel.closed
+  }
+
+  #closedWithin(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      // What nobody waits for is no reason to keep a program running.
+      unref(timer)
+      void this.channel.closed.then(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
   }
 
   #request(request: string, data: Uint8Array): boolean {
@@ -208,18 +251,14 @@ export class RemoteProcess {
   }
 }
 
-/**
- * Ties a process to a signal: when it fires the program gets TERM, and its channel is closed.
- * RFC 4254 knows no stronger way, and a server that ends a session ends its program.
- */
-export function killOnAbort(process: RemoteProcess, abortSignal: AbortSignal): void {
-  const onAbort = (): void => {
-    process.kill('TERM')
-    process.close(aborted(abortSignal))
-  }
-  if (abortSignal.aborted) onAbort()
-  else {
-    abortSignal.addEventListener('abort', onAbort, { once: true })
-    void process.channel.closed.then(() => abortSignal.removeEventListener('abort', onAbort))
-  }
+/** Ties a process to a signal: when it fires the program is given up, see `giveUp`. */
+export function killOnAbort(
+  process: RemoteProcess,
+  abortSignal: AbortSignal,
+  graceMs: number | undefined,
+): void {
+  const onAbort = (): void => process.giveUp(aborted(abortSignal), graceMs)
+  if (abortSignal.aborted) return onAbort()
+  abortSignal.addEventListener('abort', onAbort, { once: true })
+  void process.channel.closed.then(() => abortSignal.removeEventListener('abort', onAbort))
 }

@@ -41,8 +41,7 @@ export function validateRun({ stdin, maxBytes }: RunOptions): void {
 /** Feeds `stdin`, drains both streams and waits for the end. Closes the process if it fails. */
 export async function collect(
   process: RemoteProcess,
-  stdin: RunOptions['stdin'],
-  maxBytes: number = MAX_BYTES,
+  { stdin, maxBytes = MAX_BYTES, signal }: RunOptions,
 ): Promise<RunResult> {
   try {
     const feeding = feed(process, stdin)
@@ -61,7 +60,8 @@ export async function collect(
       text: () => new TextDecoder().decode(stdout),
     }
   } catch (error) {
-    process.close(error)
+    // One that was aborted is being terminated in its own time.
+    if (!signal?.aborted) process.close(error)
     throw error
   }
 }

@@ -21,6 +21,7 @@ import { rejected } from './deferred.ts'
 import { SshError } from './errors.ts'
 import type { Transport } from './io/transport.ts'
 import { decodeTerminalModes, type TerminalModes } from './terminal-modes.ts'
+import type { WaitOptions } from './wait.ts'
 
 /** A terminal's size; pixels are 0 if unknown. */
 export interface WindowSize {
@@ -84,14 +85,14 @@ export interface ServerSession {
    * Connects to the client's agent, which `agentClient` speaks to. Rejects with SshError
    * `SSH_REQUEST_REFUSED` without `agentForwarding`, with ChannelOpenError if the client will not.
    */
-  agent(): Promise<Channel>
+  agent(options?: WaitOptions): Promise<Channel>
   /** What the client asked for X11, if it did and the server's options allow it. */
   readonly x11: X11Request | undefined
   /**
    * Connects to the client's X server for a program that connected here. Rejects as `agent` does,
    * also after the first if the client asked for a single connection.
    */
-  openX11(originatorHost: string, originatorPort: number): Promise<Channel>
+  openX11(originatorHost: string, originatorPort: number, options?: WaitOptions): Promise<Channel>
   /** Tells whether the client may stop and resume output at Ctrl-S and Ctrl-Q (RFC 4254 §6.8). */
   setFlowControl(clientCanDo: boolean): void
   /** Signals of the client, without SIG; those that came before are told at once. */
@@ -109,7 +110,11 @@ export interface SessionPolicy {
   readonly acceptEnv: (name: string, value: string) => boolean
   readonly agentForwarding: boolean
   readonly x11Forwarding: boolean
-  readonly openChannel: (type: string, typeSpecific?: Uint8Array) => Promise<Channel>
+  readonly openChannel: (
+    type: string,
+    typeSpecific: Uint8Array | undefined,
+    wait: WaitOptions | undefined,
+  ) => Promise<Channel>
   readonly onError: (error: unknown) => void
 }
 
@@ -234,17 +239,21 @@ class Session implements ServerSession {
     return this.#channel.writeStderr(chunk)
   }
 
-  async agent(): Promise<Channel> {
+  async agent(options?: WaitOptions): Promise<Channel> {
     if (!this.agentForwarding) throw notAsked('its agent')
-    return this.#policy.openChannel(CHANNEL_TYPE.AGENT)
+    return this.#policy.openChannel(CHANNEL_TYPE.AGENT, undefined, options)
   }
 
-  async openX11(originatorHost: string, originatorPort: number): Promise<Channel> {
+  async openX11(
+    originatorHost: string,
+    originatorPort: number,
+    options?: WaitOptions,
+  ): Promise<Channel> {
     if (this.x11 === undefined) throw notAsked('X11')
     if (this.x11.singleConnection && this.#x11Used) throw notAsked('a second X11 connection')
     this.#x11Used = true
     const typeSpecific = x11.encode({ originatorHost, originatorPort })
-    return this.#policy.openChannel(CHANNEL_TYPE.X11, typeSpecific)
+    return this.#policy.openChannel(CHANNEL_TYPE.X11, typeSpecific, options)
   }
 
   setFlowControl(clientCanDo: boolean): void {

@@ -11,7 +11,7 @@ import { deferred, ignore } from './deferred.ts'
 import { SshError } from './errors.ts'
 import { announceHostKeys, proveHostKeys } from './host-keys.ts'
 import type { Transport } from './io/transport.ts'
-import { type ChannelOpen, prohibit } from './join.ts'
+import { type ChannelOpen, CONNECTION_CHANNEL, prohibit } from './join.ts'
 import type { PublicKey, Signer } from './keys/public-key.ts'
 import {
   type ConnectionLimits,
@@ -22,6 +22,7 @@ import {
 } from './link.ts'
 import type { Negotiated, Question } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
+import type { Deadlines } from './machine/options.ts'
 import { nowMs } from './pump.ts'
 import { type ServerAuthHandlers, Verdicts } from './server-auth.ts'
 import {
@@ -42,6 +43,7 @@ import {
   requireTransport,
   validateCommon,
 } from './validate.ts'
+import type { WaitOptions } from './wait.ts'
 import { DISCONNECT } from './wire/numbers.ts'
 
 /** What `serve` needs to know; what is not given is refused. */
@@ -55,6 +57,13 @@ export interface ServerOptions {
   readonly announceHostKeys?: boolean
   /** Who may come in; a method without a handler is not offered. */
   readonly auth: ServerAuthHandlers
+  /**
+   * Names of the signature algorithms taken from a user, of those in `algorithms`, such as
+   * `sk-ssh-ed25519@openssh.com` alone; undefined stands for all. Clients that understand
+   * `ext-info-in-auth@openssh.com` are told. Users who do not exist must get an answer too. What it
+   * throws goes to `onError`, and the user can then use no key.
+   */
+  readonly userAlgorithms?: (username: string) => readonly string[] | undefined
   /** Serves exec, shell and subsystem alike; those below come first. */
   readonly session?: SessionHandler
   readonly exec?: SessionHandler
@@ -104,6 +113,8 @@ export interface ServerOptions {
   readonly handshakeMs?: number
   readonly rekey?: RekeyLimits
   readonly limits?: ConnectionLimits
+  /** How long each phase may take. */
+  readonly deadlines?: Deadlines
   readonly keepalive?: Keepalive
   readonly requireStrictKex?: boolean
   /** Failures before the client is sent away. */
@@ -180,6 +191,8 @@ export class ServerConnection {
         ...(options.rekey && { rekey: options.rekey }),
         ...(options.requireStrictKex && { requireStrictKex: true }),
         ...options.limits,
+        ...(options.deadlines && { deadlines: options.deadlines }),
+        userAlgorithms: (username) => this.#userAlgorithms(username),
         ...(options.trace && { trace: options.trace }),
       }),
       transport,
@@ -190,6 +203,7 @@ export class ServerConnection {
         this.#ready.reject(error ?? new SshError('SSH_ABORTED', 'closed during the handshake'))
       },
       keepalive: options.keepalive,
+      deadlines: options.deadlines,
       signal: options.signal,
     })
     this.#forwards = new ServerForwards(this.#link, {
@@ -225,18 +239,29 @@ export class ServerConnection {
   }
 
   /** Opens a channel to the client. It closes itself once both sides ended. */
-  openChannel(type: string, typeSpecific?: Uint8Array): Promise<Channel> {
-    return this.#link.openChannel(type, typeSpecific, { stderr: 'ignore', closeWhenEnded: true })
+  openChannel(
+    type: string,
+    typeSpecific?: Uint8Array,
+    { signal }: WaitOptions = {},
+  ): Promise<Channel> {
+    return this.#link.openChannel(type, typeSpecific, { ...CONNECTION_CHANNEL, signal })
   }
 
   /** A global request with a reply. Rejects with SshError `SSH_REQUEST_REFUSED` on failure. */
-  globalRequest(name: string, data?: Uint8Array): Promise<Uint8Array> {
-    return this.#link.globalRequest(name, data)
+  globalRequest(
+    name: string,
+    data?: Uint8Array,
+    { signal }: WaitOptions = {},
+  ): Promise<Uint8Array> {
+    return this.#link.globalRequest(name, data, { signal })
   }
 
-  /** Round trip to the client in milliseconds. */
-  ping(): Promise<number> {
-    return this.#link.ping()
+  /**
+   * Round trip to the client in milliseconds: of a `ping@openssh.com` where the client offers it,
+   * else of a global request.
+   */
+  ping(options: WaitOptions = {}): Promise<number> {
+    return this.#link.ping(options)
   }
 
   /** Starts a key exchange. */
@@ -278,6 +303,15 @@ export class ServerConnection {
       case 'banner':
       case 'extension':
         break
+    }
+  }
+
+  #userAlgorithms(username: string): readonly string[] | undefined {
+    try {
+      return this.#options.userAlgorithms?.(username)
+    } catch (error) {
+      this.#report(error)
+      return []
     }
   }
 
@@ -374,7 +408,7 @@ export class ServerConnection {
       acceptEnv: this.#options.acceptEnv ?? (() => false),
       agentForwarding: this.#options.agentForwarding === true,
       x11Forwarding: this.#options.x11Forwarding === true,
-      openChannel: (type, typeSpecific) => this.openChannel(type, typeSpecific),
+      openChannel: (type, typeSpecific, wait) => this.openChannel(type, typeSpecific, wait),
       onError: (error) => this.#report(error),
     })
   }
@@ -407,6 +441,7 @@ const HANDLERS = [
   'tcpipForward',
   'streamlocalForward',
   'permitChannel',
+  'userAlgorithms',
   'acceptEnv',
   'onError',
 ] as const

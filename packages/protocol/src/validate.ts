@@ -1,6 +1,7 @@
 /** Checks of what callers hand in: wrong use throws at once and names the argument. */
 import { isMemoryPair } from './io/memory.ts'
 import type { Transport } from './io/transport.ts'
+import type { Deadlines } from './machine/options.ts'
 
 /** Throws TypeError unless `value` is a function. */
 export function requireFunction(value: unknown, name: string): void {
@@ -70,6 +71,7 @@ export function validateCommon(options: {
   readonly rekey?: { readonly bytes?: number; readonly packets?: number; readonly ms?: number }
   readonly signal?: AbortSignal
   readonly limits?: { readonly channelsMax?: number; readonly windowBytes?: number }
+  readonly deadlines?: Deadlines
   readonly algorithms?: unknown
   readonly trace?: unknown
 }): void {
@@ -83,6 +85,10 @@ export function validateCommon(options: {
   }
   optionalInteger(options.limits?.channelsMax, 'limits.channelsMax', 1, 1_000_000)
   optionalInteger(options.limits?.windowBytes, 'limits.windowBytes', 32 * 1024, INT32_MAX)
+  const { deadlines = {} } = options
+  for (const [name, ms] of Object.entries(deadlines)) {
+    optionalInteger(ms, `deadlines.${name}`, 1, INT32_MAX)
+  }
   optionalInteger(rekey?.bytes, 'rekey.bytes', 1, Number.MAX_SAFE_INTEGER)
   optionalInteger(rekey?.packets, 'rekey.packets', 1, 2 ** 32)
   optionalInteger(rekey?.ms, 'rekey.ms', 1, Number.MAX_SAFE_INTEGER)

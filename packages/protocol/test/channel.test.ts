@@ -9,6 +9,7 @@ import { codeOf, text, utf8 } from './connected.ts'
 import { rejection, within } from './within.ts'
 
 class RecordingPort implements ChannelPort {
+  readonly replyMs = 60_000
   readonly commands: string[] = []
   /** Bytes that may still be granted. */
   room = Number.POSITIVE_INFINITY

@@ -221,7 +221,7 @@ it('signals arrive, after the end of stdin too, and those that came early', asyn
   await hangUp(both)
 })
 
-it('an AbortSignal sends TERM and closes', async () => {
+it('an AbortSignal sends TERM, then KILL, then closes, and rejects at once', async () => {
   const seen: string[] = []
   const ended = gate()
   const started = gate()
@@ -237,15 +237,53 @@ it('an AbortSignal sends TERM and closes', async () => {
     },
   })
   const controller = new AbortController()
-  const process = await both.client.exec('x', { signal: controller.signal })
+  const process = await both.client.exec('x', { signal: controller.signal, graceMs: 20 })
   await started.opened
   const reading = rejection(process.read())
   controller.abort()
   assert.is(codeOf(await reading), 'SSH_ABORTED')
   assert.is(codeOf(await rejection(process.exit)), 'SSH_ABORTED')
+  assert.is(codeOf(await rejection(process.write(utf8('x')))), 'SSH_ABORTED')
   await ended.opened
-  assert.equal(seen, ['TERM'])
+  assert.equal(seen, ['TERM', 'KILL'])
+  await process.channel.closed
   await hangUp(both)
+})
+
+it('a program that ends at TERM is not killed, whatever it still writes', async () => {
+  const seen: string[] = []
+  const started = gate()
+  const both = await connected({
+    client: { limits: { windowBytes: 64 * 1024 } },
+    server: {
+      exec: async (session) => {
+        started.open()
+        await new Promise<void>((resolve) => {
+          session.onSignal((name) => {
+            seen.push(name)
+            resolve()
+          })
+        })
+        // More than the window: it must be credited though nobody reads.
+        for (let at = 0; at < 8; at++) await session.write(new Uint8Array(32 * 1024))
+        return { signal: 'TERM' }
+      },
+    },
+  })
+  const controller = new AbortController()
+  const running = both.client.run('x', { signal: controller.signal, graceMs: 60_000 })
+  await started.opened
+  controller.abort()
+  assert.is(codeOf(await rejection(running)), 'SSH_ABORTED')
+  const { signal } = await both.client.exec('y').then(async (process) => {
+    void process.terminate(60_000)
+    for (let chunk = await process.read(); chunk; chunk = await process.read());
+    return process.exit
+  })
+  assert.is(signal, 'TERM')
+  assert.equal(seen, ['TERM', 'TERM'])
+  await hangUp(both)
+  assert.equal(both.errors, [])
 })
 
 it('an AbortSignal that fired before, or while the session opens, leaves nothing open', async () => {
@@ -256,11 +294,14 @@ it('an AbortSignal that fired before, or while the session opens, leaves nothing
   const opening = rejection(both.client.exec('x', { signal: controller.signal }))
   controller.abort()
   assert.is(codeOf(await opening), 'SSH_ABORTED')
-  const timed = both.client.run('x', { signal: AbortSignal.timeout(10) })
+  const timed = both.client.run('x', { signal: AbortSignal.timeout(10), graceMs: 1 })
   assert.is(codeOf(await rejection(timed)), 'SSH_TIMEOUT')
-  await both.client.ping()
-  const opened = both.trace.filter((line) => line.startsWith('< CHANNEL_OPEN ')).length
-  const closed = both.trace.filter((line) => line.startsWith('< CHANNEL_CLOSE ')).length
+  const count = (start: string): number =>
+    both.trace.filter((line) => line.startsWith(start)).length
+  const opened = count('< CHANNEL_OPEN ')
+  // The program that did start gets its time to end first.
+  while (count('< CHANNEL_CLOSE ') < opened) await both.client.ping()
+  const closed = count('< CHANNEL_CLOSE ')
   assert.ok(opened >= 1)
   assert.is(closed, opened)
   await hangUp(both)

@@ -7,6 +7,7 @@ import type { Transport } from '../io/transport.ts'
 import type { PrivateKey } from '../keys/private-key.ts'
 import { PublicKey, type Signer } from '../keys/public-key.ts'
 import { requireTransport } from '../validate.ts'
+import { throwIfAborted, type WaitOptions, waitFor } from '../wait.ts'
 import { Reader } from '../wire/reader.ts'
 import { encodeAddedKey, type KeyConstraints } from './added-key.ts'
 import {
@@ -30,7 +31,7 @@ import {
 } from './messages.ts'
 
 /** How a key is added to an agent. */
-export interface AddOptions extends KeyConstraints {
+export interface AddOptions extends KeyConstraints, WaitOptions {
   /** Shown in lists. Default: the comment of the key. */
   readonly comment?: string
   /** Adds the key under this certificate instead of by itself. */
@@ -40,22 +41,28 @@ export interface AddOptions extends KeyConstraints {
 /**
  * An agent. Requests wait for one another, as the protocol has no numbers. Each rejects with
  * SshError `SSH_REQUEST_REFUSED` if the agent will not, `SSH_PROTOCOL` if it answers nonsense, or
- * with what the transport failed of; the agent is of no use after one of the latter.
+ * with what the transport failed of; the agent is of no use after one of the latter. A request that
+ * its signal gave up may be done all the same, and those behind it wait for its answer.
  */
 export interface AgentClient {
   /** Its keys, certificates among them, as signers that have it sign. Empty if it is locked. */
-  list(): Promise<readonly Signer[]>
+  list(options?: WaitOptions): Promise<readonly Signer[]>
   /** A signature blob. Rejects with SshError `SSH_SIGN` if the agent will not. */
-  sign(key: PublicKey, data: Uint8Array, algorithm: string): Promise<Uint8Array>
+  sign(
+    key: PublicKey,
+    data: Uint8Array,
+    algorithm: string,
+    options?: WaitOptions,
+  ): Promise<Uint8Array>
   /** Gives it a key to hold. */
   add(key: PrivateKey, options?: AddOptions): Promise<void>
-  remove(key: PublicKey): Promise<void>
-  removeAll(): Promise<void>
+  remove(key: PublicKey, options?: WaitOptions): Promise<void>
+  removeAll(options?: WaitOptions): Promise<void>
   /** Has it use no key until it is unlocked with the same passphrase. */
-  lock(passphrase: string): Promise<void>
-  unlock(passphrase: string): Promise<void>
+  lock(passphrase: string, options?: WaitOptions): Promise<void>
+  unlock(passphrase: string, options?: WaitOptions): Promise<void>
   /** An extension, §4.7; gives the contents of the success. */
-  extension(name: string, contents?: Uint8Array): Promise<Uint8Array>
+  extension(name: string, contents?: Uint8Array, options?: WaitOptions): Promise<Uint8Array>
   /** Ends the connection to it. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -96,8 +103,8 @@ class Connection implements AgentClient {
     this.#crypto = crypto
   }
 
-  async list(): Promise<readonly Signer[]> {
-    const answer = await this.#ask(requestIdentities.encode({}), 'list its keys')
+  async list(wait: WaitOptions = {}): Promise<readonly Signer[]> {
+    const answer = await this.#ask(requestIdentities.encode({}), 'list its keys', wait)
     const { identities } = this.#decode(() => identitiesAnswer.decode(answer))
     return identities.flatMap(({ publicKey: blob, comment }) => {
       try {
@@ -109,10 +116,15 @@ class Connection implements AgentClient {
     })
   }
 
-  async sign(key: PublicKey, data: Uint8Array, algorithm: string): Promise<Uint8Array> {
+  async sign(
+    key: PublicKey,
+    data: Uint8Array,
+    algorithm: string,
+    wait: WaitOptions = {},
+  ): Promise<Uint8Array> {
     const flags = signFlags(key, algorithm)
     const request = signRequest.encode({ publicKey: key.blob, data, flags })
-    const answer = await this.#ask(request, 'sign', 'SSH_SIGN')
+    const answer = await this.#ask(request, 'sign', wait, 'SSH_SIGN')
     const { signature } = this.#decode(() => signResponse.decode(answer))
     const made = this.#decode(() => new Reader(signature).ascii())
     if (!isMadeWith(algorithm, made)) {
@@ -122,39 +134,40 @@ class Connection implements AgentClient {
   }
 
   async add(key: PrivateKey, options: AddOptions = {}): Promise<void> {
-    const { certificate, comment = key.publicKey.comment, ...constraints } = options
+    const { certificate, comment = key.publicKey.comment, signal, ...constraints } = options
     const constrained = constraints.lifetimeSeconds !== undefined || constraints.confirm === true
-    let request: Uint8Array | undefined
-    try {
-      await this.#succeed(async () => {
-        const body = await encodeAddedKey(this.#crypto, key, certificate, comment, constraints)
-        request = (constrained ? addConstrained : addIdentity).encode({ key: body })
-        body.fill(0)
-        return request
-      }, 'take the key')
-    } finally {
-      request?.fill(0)
+    const request = async (): Promise<Uint8Array> => {
+      const body = await encodeAddedKey(this.#crypto, key, certificate, comment, constraints)
+      const message = (constrained ? addConstrained : addIdentity).encode({ key: body })
+      body.fill(0)
+      return message
     }
+    await this.#succeed(request, 'take the key', { signal })
   }
 
-  remove(key: PublicKey): Promise<void> {
-    return this.#succeed(removeIdentity.encode({ publicKey: key.blob }), 'remove the key')
+  remove(key: PublicKey, wait?: WaitOptions): Promise<void> {
+    return this.#succeed(removeIdentity.encode({ publicKey: key.blob }), 'remove the key', wait)
   }
 
-  removeAll(): Promise<void> {
-    return this.#succeed(removeAllIdentities.encode({}), 'remove its keys')
+  removeAll(wait?: WaitOptions): Promise<void> {
+    return this.#succeed(removeAllIdentities.encode({}), 'remove its keys', wait)
   }
 
-  lock(passphrase: string): Promise<void> {
-    return this.#succeed(lock.encode({ passphrase: bytes.encode(passphrase) }), 'be locked')
+  lock(passphrase: string, wait?: WaitOptions): Promise<void> {
+    return this.#succeed(lock.encode({ passphrase: bytes.encode(passphrase) }), 'be locked', wait)
   }
 
-  unlock(passphrase: string): Promise<void> {
-    return this.#succeed(unlock.encode({ passphrase: bytes.encode(passphrase) }), 'be unlocked')
+  unlock(passphrase: string, wait?: WaitOptions): Promise<void> {
+    const request = unlock.encode({ passphrase: bytes.encode(passphrase) })
+    return this.#succeed(request, 'be unlocked', wait)
   }
 
-  async extension(name: string, contents: Uint8Array = new Uint8Array(0)): Promise<Uint8Array> {
-    const answer = await this.#ask(extension.encode({ name, contents }), `do ${name}`)
+  async extension(
+    name: string,
+    contents: Uint8Array = new Uint8Array(0),
+    wait: WaitOptions = {},
+  ): Promise<Uint8Array> {
+    const answer = await this.#ask(extension.encode({ name, contents }), `do ${name}`, wait)
     return this.#decode(() => agentSuccess.decode(answer)).contents
   }
 
@@ -175,8 +188,8 @@ class Connection implements AgentClient {
     }
   }
 
-  async #succeed(request: Request, what: string): Promise<void> {
-    const answer = await this.#ask(request, what)
+  async #succeed(request: Request, what: string, wait: WaitOptions = {}): Promise<void> {
+    const answer = await this.#ask(request, what, wait)
     this.#decode(() => agentSuccess.decode(answer))
   }
 
@@ -184,9 +197,11 @@ class Connection implements AgentClient {
   async #ask(
     request: Request,
     what: string,
+    { signal }: WaitOptions,
     code: 'SSH_REQUEST_REFUSED' | 'SSH_SIGN' = 'SSH_REQUEST_REFUSED',
   ): Promise<Uint8Array> {
-    const answer = await this.#exchange(request)
+    throwIfAborted(signal)
+    const answer = await waitFor(this.#exchange(request, signal), { signal, what })
     const [number] = answer
     if (number === AGENT.FAILURE || number === AGENT.EXTENSION_FAILURE) {
       const codec = number === AGENT.FAILURE ? agentFailure : extensionFailure
@@ -197,13 +212,16 @@ class Connection implements AgentClient {
   }
 
   /** Requests leave in the order of asking, also those that take time to be made. */
-  #exchange(request: Request): Promise<Uint8Array> {
+  #exchange(request: Request, signal: AbortSignal | undefined): Promise<Uint8Array> {
     if (this.#failure !== undefined) return rejected(this.#failure)
     const answer = this.#turn.then(async () => {
+      throwIfAborted(signal)
       const payload = typeof request === 'function' ? await request() : request
       if (this.#failure !== undefined) throw this.#failure
       try {
         await this.#stream.write(payload)
+        // It may hold a private key or a passphrase.
+        payload.fill(0)
         const received = await this.#stream.read()
         if (received === undefined) {
           throw new SshError('SSH_CONNECTION_LOST', 'the agent closed the connection')

@@ -1,5 +1,6 @@
 /** The server's half of authentication: RFC 4252, keyboard-interactive of RFC 4256. */
 import { attestationOf, attests } from '../algorithms/security-keys.ts'
+import type { SignatureSpec } from '../algorithms/spec.ts'
 import { assert } from '../assert.ts'
 import { equalBytes } from '../crypto/equal-bytes.ts'
 import { DisconnectError, SshError } from '../errors.ts'
@@ -34,6 +35,10 @@ export interface ServerAuthOptions {
   /** Methods told in USERAUTH_FAILURE until a partial success names others. */
   readonly methods: readonly string[]
   readonly banner: string | undefined
+  /** Signature algorithms taken from a user; undefined stands for all. */
+  readonly userAlgorithms: (username: string) => readonly string[] | undefined
+  /** Tells the client these, if they are not those that it knows of. */
+  readonly tellAlgorithms: (names: readonly string[]) => void
   /** Failures, the first `none` and probes aside, after which the client is sent away. */
   readonly failuresMax: number
   /** Called on success, before anything of the connection protocol. */
@@ -55,6 +60,8 @@ export class ServerAuth {
   readonly #context: Context
   readonly #options: ServerAuthOptions
   #methods: readonly string[]
+  /** What may sign for the user, once there is one. */
+  #userKeys: readonly SignatureSpec[]
   #username: string | undefined
   #requests = 0
   #failures = 0
@@ -66,6 +73,7 @@ export class ServerAuth {
     this.#context = context
     this.#options = options
     this.#methods = options.methods
+    this.#userKeys = context.algorithms.userKeys
   }
 
   /** Whether `number` (50 to 79) may come now. */
@@ -94,6 +102,7 @@ export class ServerAuth {
     }
     if (this.#username === undefined) {
       this.#username = request.username
+      this.#limitAlgorithms(request.username)
       const { banner } = this.#options
       if (banner !== undefined) {
         this.#context.send(userauthBanner.encode({ text: banner, languageTag: '' }))
@@ -122,13 +131,20 @@ export class ServerAuth {
     }
   }
 
+  #limitAlgorithms(username: string): void {
+    const names = this.#options.userAlgorithms(username)
+    if (names === undefined) return
+    this.#userKeys = this.#userKeys.filter(({ name }) => names.includes(name))
+    this.#options.tellAlgorithms(this.#userKeys.map(({ name }) => name))
+  }
+
   #publickey(request: UserauthRequest): void {
     const bound = request.methodName === HOSTBOUND
     const fields = bound
       ? publickeyHostboundRequest.decode(request.methodSpecific)
       : { ...publickeyRequest.decode(request.methodSpecific), hostKey: this.#context.hostKey }
     const { signed, algorithm, publicKey: blob, signaturePart } = fields
-    const spec = this.#context.algorithms.userKeys.find(({ name }) => name === algorithm)
+    const spec = this.#userKeys.find(({ name }) => name === algorithm)
     if (spec === undefined || !this.#methods.includes('publickey')) return this.#fail(signed)
     let publicKey: PublicKey
     try {
@@ -182,8 +198,8 @@ export class ServerAuth {
     const reader = new Reader(signaturePart)
     const signature = reader.string()
     reader.end()
-    const { crypto, algorithms, sessionId } = this.#context
-    const spec = algorithms.userKeys.find(({ name }) => name === algorithm)
+    const { crypto, sessionId } = this.#context
+    const spec = this.#userKeys.find(({ name }) => name === algorithm)
     if (spec === undefined || !this.#methods.includes('hostbased')) return this.#fail(true)
     let publicKey: PublicKey
     try {

@@ -1,6 +1,7 @@
 /** Where connections come in: what a forwarded port or socket is made of, at either end. */
 import { type Deferred, deferred, rejected } from '../deferred.ts'
 import { BACKLOG_MAX } from '../limits.ts'
+import { aborted, waitFor } from '../wait.ts'
 import type { Transport } from './transport.ts'
 
 /** A connection that came in. Whoever accepts it owns the transport. */
@@ -49,15 +50,25 @@ export class Backlog<T> {
   }
 
   /** The next one; undefined after the end, or a rejection if that came with an error. */
-  accept(): Promise<T | undefined> {
+  accept(signal?: AbortSignal): Promise<T | undefined> {
+    if (signal?.aborted) return rejected(aborted(signal))
     const next = this.#waiting.shift()
     if (next !== undefined) return Promise.resolve(next)
     if (this.#ended) {
       return this.#error === undefined ? Promise.resolve(undefined) : rejected(this.#error)
     }
     if (this.#accepting !== undefined) return rejected(new TypeError('an accept is pending'))
-    this.#accepting = deferred()
-    return this.#accepting.promise
+    const accepting = deferred<T | undefined>()
+    this.#accepting = accepting
+    // Whoever gave up is not handed anything: the next to accept gets it.
+    const giveUp = (): void => {
+      if (this.#accepting === accepting) this.#accepting = undefined
+    }
+    signal?.addEventListener('abort', giveUp, { once: true })
+    const wait = { signal, what: 'accepting' }
+    return waitFor(accepting.promise, wait).finally(() =>
+      signal?.removeEventListener('abort', giveUp),
+    )
   }
 
   /** No more come, and those that wait are dropped. */

@@ -11,10 +11,14 @@ import { DisconnectError, SshError } from '../errors.ts'
 import type { PublicKey } from '../keys/public-key.ts'
 import {
   AUTH_FAILURES_MAX,
+  AUTHENTICATION_MS,
   CHANNELS_MAX,
+  EXT_INFOS_MAX,
   GREETING_MS,
   HANDSHAKE_MS,
+  HELD_BYTES_MAX,
   HELD_MESSAGES_MAX,
+  IDENTIFICATION_MS,
   KEY_EXCHANGE_MS,
   OUTPUT_BYTES_HARD,
   OUTPUT_BYTES_SOFT,
@@ -29,6 +33,7 @@ import {
   talksDuringExchange,
   VersionReader,
 } from '../transport/version.ts'
+import { overdue } from '../wait.ts'
 import { DISCONNECT, MSG } from '../wire/numbers.ts'
 import {
   debug,
@@ -63,14 +68,24 @@ const EXTENSION = {
   /** The server may tell its extensions anew once it knows the user. */
   IN_AUTH: 'ext-info-in-auth@openssh.com',
 } as const
+const KNOWN_EXTENSIONS: ReadonlySet<string> = new Set(Object.values(EXTENSION))
 const NOTHING = new Uint8Array(0)
 const ascii = new TextEncoder()
+/** The value of extensions that only are there or not. */
+const ZERO = ascii.encode('0')
 
 /** A question that waits for its answer. */
 interface Pending {
   readonly id: QuestionId
   readonly kind: keyof Answers
   readonly resume: (answer: never) => void
+}
+
+/** A moment at which something must be over. */
+interface Limit {
+  readonly what: string
+  readonly ms: number
+  readonly atMs: number
 }
 
 /** One connection. Make it, feed it, drain it; see `pump.ts` for the loop. */
@@ -93,8 +108,12 @@ export class Machine {
   /** Messages that a key exchange under way holds back. */
   #held: Uint8Array[] = []
   #peerIdentification: string | undefined
-  /** Extensions the peer told in EXT_INFO. */
+  #heldBytes = 0
+  /** When the phase began. */
+  #phaseMs: number
+  /** Extensions the peer told in EXT_INFO, of those that we know. */
   readonly #extensions: Map<string, Uint8Array> = new Map()
+  #extInfos = 0
 
   /** A client's begins to speak at once, a server's when the client has. Throws `TypeError` on options that make no sense. */
   constructor(options: MachineOptions) {
@@ -106,7 +125,7 @@ export class Machine {
       throw new TypeError('username: a client needs one')
     }
     this.#options = options
-    this.#nowMs = this.#startedMs = options.nowMs
+    this.#nowMs = this.#startedMs = this.#phaseMs = options.nowMs
     this.#versionReader = new VersionReader(role)
     this.#writer = new PacketWriter(crypto)
     const { trace } = options
@@ -186,25 +205,17 @@ export class Machine {
       if (!this.#identified && nowMs >= this.#greetingMs) {
         this.#identify(identification(this.#options.softwareVersion))
       }
-      if (this.#phase !== 'connection' && nowMs >= this.#handshakeEndMs) {
-        throw new SshError('SSH_TIMEOUT', `no end of ${this.phase} within the handshake time`)
-      }
-      const { startedMs } = this.#kex
-      if (startedMs !== undefined && nowMs >= startedMs + KEY_EXCHANGE_MS) {
-        throw new SshError('SSH_TIMEOUT', `key exchange took over ${KEY_EXCHANGE_MS} ms`)
-      }
+      const limit = this.#limit
+      if (nowMs >= limit.atMs) throw overdue(limit.what, limit.ms)
       this.#rekeyIfDue()
     })
   }
 
   /** When to call `advance` next, at the latest. */
   get deadlineMs(): number {
-    const { startedMs } = this.#kex
-    const exchange =
-      startedMs === undefined ? Number.POSITIVE_INFINITY : startedMs + KEY_EXCHANGE_MS
-    if (!this.#identified) return Math.min(this.#handshakeEndMs, this.#greetingMs)
-    if (this.#phase !== 'connection') return Math.min(this.#handshakeEndMs, exchange)
-    return Math.min(this.#kex.dueMs, exchange)
+    const { atMs } = this.#limit
+    if (!this.#identified) return Math.min(atMs, this.#greetingMs)
+    return this.#phase === 'connection' ? Math.min(this.#kex.dueMs, atMs) : atMs
   }
 
   /** False while a question blocks the protocol, and after the end. */
@@ -357,7 +368,7 @@ export class Machine {
     if (!this.#identified) {
       this.#identify(identificationFor(version.identification, this.#options.softwareVersion))
     }
-    this.#phase = 'key-exchange'
+    this.#enter('key-exchange')
     this.#emit({ type: 'version', identification: version.identification })
     this.#reader.push(bytes.subarray(version.used))
     return true
@@ -413,7 +424,7 @@ export class Machine {
 
   #receiveExchange(payload: Uint8Array): void {
     this.#kex.receive(payload)
-    if (this.#phase === 'key-exchange' && this.#kex.sessionId !== undefined) this.#phase = 'service'
+    if (this.#phase === 'key-exchange' && this.#kex.sessionId !== undefined) this.#enter('service')
   }
 
   #receiveTransport(payload: Uint8Array): void {
@@ -439,11 +450,7 @@ export class Machine {
   #receiveService(payload: Uint8Array): void {
     switch (payload[0]) {
       case MSG.EXT_INFO:
-        for (const { name, value } of extInfo.decode(payload).extensions) {
-          this.#extensions.set(name, value.slice())
-          this.#emit({ type: 'extension', name, value })
-        }
-        return
+        return this.#receiveExtensions(payload)
       case MSG.SERVICE_REQUEST: {
         const { serviceName } = serviceRequest.decode(payload)
         if (serviceName !== USERAUTH) {
@@ -453,16 +460,25 @@ export class Machine {
             false,
           )
         }
-        this.#phase = 'authentication'
+        this.#enter('authentication')
         return this.#send(serviceAccept.encode({ serviceName }))
       }
       default: {
         const { serviceName } = serviceAccept.decode(payload)
         if (serviceName !== USERAUTH) throw this.#unexpected(MSG.SERVICE_ACCEPT)
-        this.#phase = 'authentication'
+        this.#enter('authentication')
         assert(this.#auth instanceof ClientAuth, 'only a client is granted a service')
         this.#auth.start()
       }
+    }
+  }
+
+  /** RFC 8308 §2.4; a later one takes the place of an earlier one, name by name. */
+  #receiveExtensions(payload: Uint8Array): void {
+    if (++this.#extInfos > EXT_INFOS_MAX) throw this.#unexpected(MSG.EXT_INFO)
+    for (const { name, value } of extInfo.decode(payload).extensions) {
+      if (KNOWN_EXTENSIONS.has(name)) this.#extensions.set(name, value.slice())
+      this.#emit({ type: 'extension', name, value })
     }
   }
 
@@ -481,8 +497,9 @@ export class Machine {
 
   #send(payload: Uint8Array): void {
     if (this.#kex.permitsSending) return this.#writer.packet(payload)
-    if (this.#held.length >= HELD_MESSAGES_MAX) {
-      throw new SshError('SSH_LIMIT', 'too many messages wait for the end of a key exchange')
+    this.#heldBytes += payload.length
+    if (this.#held.length >= HELD_MESSAGES_MAX || this.#heldBytes > HELD_BYTES_MAX) {
+      throw new SshError('SSH_LIMIT', 'too much waits for the end of a key exchange')
     }
     this.#held.push(payload)
   }
@@ -495,7 +512,10 @@ export class Machine {
       }
       if (this.#options.role === 'client') {
         if (this.#kex.peerWantsExtInfo) {
-          const extensions = [{ name: EXTENSION.IN_AUTH, value: ascii.encode('0') }]
+          const extensions = [EXTENSION.IN_AUTH, EXTENSION.PING].map((name) => ({
+            name,
+            value: ZERO,
+          }))
           this.#writer.packet(extInfo.encode({ extensions }))
         }
         this.#writer.packet(serviceRequest.encode({ serviceName: USERAUTH }))
@@ -503,21 +523,23 @@ export class Machine {
     }
     const held = this.#held
     this.#held = []
+    this.#heldBytes = 0
     for (const payload of held) this.#writer.packet(payload)
   }
 
   #serverExtensions(): readonly { readonly name: string; readonly value: Uint8Array }[] {
-    // OpenSSH's client looks for the plain name also where it has a certificate to show.
-    const names = this.#options.algorithms.userKeys.flatMap(({ name }) => [
-      name,
-      name.replace(/-cert-v01@openssh\.com$/, name.startsWith('sk-') ? '@openssh.com' : ''),
-    ])
-    const algorithms = [...new Set(names)].join(',')
+    const algorithms = this.#options.algorithms.userKeys.map(({ name }) => name)
     return [
-      { name: EXTENSION.SIGNATURE_ALGORITHMS, value: ascii.encode(algorithms) },
-      { name: EXTENSION.HOSTBOUND, value: ascii.encode('0') },
-      { name: EXTENSION.PING, value: ascii.encode('0') },
+      signatureAlgorithms(algorithms),
+      { name: EXTENSION.HOSTBOUND, value: ZERO },
+      { name: EXTENSION.PING, value: ZERO },
     ]
+  }
+
+  /** Tells a client that understands it what is taken from its user (OpenSSH's PROTOCOL §1.12). */
+  #tellUserAlgorithms(names: readonly string[]): void {
+    if (!this.#extensions.has(EXTENSION.IN_AUTH)) return
+    this.#send(extInfo.encode({ extensions: [signatureAlgorithms(names)] }))
   }
 
   /** Keys are replaced only once the connection protocol runs; some peers cannot do it sooner. */
@@ -601,6 +623,8 @@ export class Machine {
       methods: this.#options.authMethods ?? ['publickey'],
       banner: this.#options.banner,
       failuresMax: this.#options.authFailuresMax ?? AUTH_FAILURES_MAX,
+      userAlgorithms: (name) => this.#options.userAlgorithms?.(name),
+      tellAlgorithms: (names) => this.#tellUserAlgorithms(names),
       authenticated: (name, method, publicKey) => {
         this.#send(ServerAuth.success())
         this.#authenticated(name, method, publicKey)
@@ -609,7 +633,7 @@ export class Machine {
   }
 
   #authenticated(username: string, method: string, publicKey?: PublicKey): void {
-    this.#phase = 'connection'
+    this.#enter('connection')
     this.#kex.startCompression()
     this.#emit({ type: 'authenticated', username, method, ...(publicKey && { publicKey }) })
   }
@@ -619,8 +643,38 @@ export class Machine {
     return this.#startedMs + GREETING_MS
   }
 
-  get #handshakeEndMs(): number {
-    return this.#startedMs + (this.#options.handshakeMs ?? HANDSHAKE_MS)
+  #enter(phase: Phase): void {
+    // Asking for the service is the first step of authentication.
+    if (phase !== 'authentication') this.#phaseMs = this.#nowMs
+    this.#phase = phase
+  }
+
+  /** The deadline that comes first, and of what. */
+  get #limit(): Limit {
+    const { deadlines = {}, handshakeMs = HANDSHAKE_MS } = this.#options
+    const ms = this.#phaseLimitMs(deadlines)
+    const { startedMs } = this.#kex
+    if (this.#phase === 'connection') {
+      const atMs = startedMs === undefined ? Number.POSITIVE_INFINITY : startedMs + ms
+      return { what: 'key exchange', ms, atMs }
+    }
+    const atMs = this.#phaseMs + ms
+    const endMs = this.#startedMs + handshakeMs
+    if (atMs < endMs) return { what: this.phase, ms, atMs }
+    return { what: `the handshake, now in ${this.phase},`, ms: handshakeMs, atMs: endMs }
+  }
+
+  #phaseLimitMs(deadlines: NonNullable<MachineOptions['deadlines']>): number {
+    switch (this.#phase) {
+      case 'version':
+        return deadlines.identificationMs ?? IDENTIFICATION_MS
+      case 'key-exchange':
+      case 'connection':
+        return deadlines.keyExchangeMs ?? KEY_EXCHANGE_MS
+      case 'service':
+      case 'authentication':
+        return deadlines.authenticationMs ?? AUTHENTICATION_MS
+    }
   }
 
   #needConnection(): void {
@@ -662,6 +716,15 @@ export class Machine {
     this.#held = []
     this.#emit({ type: 'closed', error })
   }
+}
+
+function signatureAlgorithms(names: readonly string[]): { name: string; value: Uint8Array } {
+  // OpenSSH's client looks for the plain name also where it has a certificate to show.
+  const told = names.flatMap((name) => [
+    name,
+    name.replace(/-cert-v01@openssh\.com$/, name.startsWith('sk-') ? '@openssh.com' : ''),
+  ])
+  return { name: EXTENSION.SIGNATURE_ALGORITHMS, value: ascii.encode([...new Set(told)].join(',')) }
 }
 
 /** The reason of RFC 4253 §11.1 that says most about an error. */

@@ -7,6 +7,7 @@ import type { ChannelId } from '../../src/machine/event.ts'
 import { Writer } from '../../src/wire/writer.ts'
 import { type End, Pair, type PairOptions } from '../sim/pair.ts'
 import { seededRandom } from '../sim/random.ts'
+import { RawClient } from '../sim/raw-client.ts'
 
 const code = (error: Error | undefined): string | undefined =>
   error instanceof SshError ? error.code : undefined
@@ -254,7 +255,11 @@ test('a ping comes back where it is offered', () => {
   assert.is(pair.client.machine.ping(Uint8Array.of(7)), true)
   pair.settle()
   assert.equal(pair.client.of('pong')[0]?.data, Uint8Array.of(7))
-  assert.is(pair.server.machine.ping(Uint8Array.of()), false, 'a client does not offer it')
+  assert.is(pair.server.machine.ping(Uint8Array.of(8)), true)
+  pair.settle()
+  assert.equal(pair.server.of('pong')[0]?.data, Uint8Array.of(8))
+  const raw = new RawClient().logIn()
+  assert.is(raw.server.machine.ping(Uint8Array.of()), false, 'nothing was told of it')
 })
 
 test('disconnect says goodbye', () => {

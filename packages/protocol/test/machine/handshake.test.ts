@@ -161,6 +161,35 @@ test('partial success leads to a second step', () => {
   assert.is(pair.server.of('authenticated')[0]?.method, 'keyboard-interactive')
 })
 
+test('a user may be limited to some algorithms, and his client is told which', () => {
+  const asked: (readonly string[] | undefined)[] = []
+  const limits: string[] = []
+  const pair = new Pair({
+    server: {
+      userAlgorithms: (username) => {
+        limits.push(username)
+        return ['rsa-sha2-512', 'not-known@example']
+      },
+    },
+    answer: (machine, question) => {
+      if (question.kind !== 'authenticate-next') return false
+      asked.push(question.signatureAlgorithms)
+      const attempt = { method: 'publickey', publicKey: user.publicKey } as const
+      machine.answerAttempt(
+        question.id,
+        question.last === undefined ? { ...attempt, algorithm: 'ssh-ed25519' } : undefined,
+      )
+      return true
+    },
+  }).settle()
+  assert.is(asked.length, 2)
+  assert.ok(asked[0]?.includes('ssh-ed25519'), 'at first all are told')
+  assert.equal(asked[1], ['rsa-sha2-512'])
+  assert.equal(limits, ['ada'])
+  assert.is(pair.server.of('question').filter(({ kind }) => kind === 'authenticate').length, 0)
+  assert.is(code(pair.client.error), 'SSH_AUTHENTICATION')
+})
+
 test('a password that must be changed is changed', () => {
   new Pair({
     server: { authMethods: ['password'] },

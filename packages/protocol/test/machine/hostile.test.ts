@@ -183,6 +183,23 @@ test('an EXT_INFO in the middle of the connection is refused', () => {
   ends(new RawClient().logIn().send(extInfo.encode({ extensions: [] })), 'SSH_PROTOCOL', /EXT_INFO/)
 })
 
+test('EXT_INFO without end is refused, and what is unknown in it is not kept', () => {
+  const raw = new RawClient().exchangeKeys()
+  const told = (name: string): Uint8Array =>
+    extInfo.encode({ extensions: [{ name, value: Uint8Array.of(48) }] })
+  raw.send(told('a@example')).send(told('ext-info-in-auth@openssh.com')).settle()
+  assert.is(raw.server.error, undefined)
+  ends(raw.send(told('c@example')), 'SSH_PROTOCOL', /EXT_INFO is not allowed/)
+})
+
+test('answers held back during a key exchange are bounded', () => {
+  const raw = inSession()
+  raw.server.machine.rekey()
+  // The machine has sent its KEXINIT; a peer that asks on instead of answering it must not fill us.
+  for (let sent = 0; sent < 20; sent++) raw.send(ping.encode({ data: new Uint8Array(250_000) }))
+  ends(raw, 'SSH_LIMIT', /key exchange/)
+})
+
 test('more data than the window allows is refused', () => {
   const raw = new RawClient({ windowBytes: 100 }).logIn().send(session()).settle()
   raw.server.machine.acceptChannel(0)
