@@ -1,13 +1,18 @@
 /** How a client proves who its user is: the methods `connect` tries, in the order given. */
 
+import { ignore } from './deferred.ts'
 import type { PublicKey, Signer } from './keys/public-key.ts'
-import type { AuthAttempt, Prompt } from './machine/event.ts'
+import type { AuthAttempt, Prompt, SessionBinding } from './machine/event.ts'
 
 /** What a method may look at when asked for its next attempt. */
 export interface AuthContext {
   readonly username: string
   /** `server-sig-algs` of the server (RFC 8308 §3.1), or undefined if it told none. */
   readonly signatureAlgorithms: readonly string[] | undefined
+  /** The connection, for an agent that wants to know. */
+  readonly session: SessionBinding
+  /** Aborted when nobody waits for the answer any more: connecting was given up, or the peer left. */
+  readonly signal: AbortSignal
   /** Notes, for the final error, something that was not even tried, and why. */
   readonly note: (what: string) => void
 }
@@ -22,6 +27,8 @@ export interface AuthRun {
   respond?(challenge: Challenge): Promise<readonly string[]> | readonly string[]
   /** A new password, when the server demands one; undefined declines. */
   changePassword?(prompt: string): Promise<AuthAttempt | undefined> | AuthAttempt | undefined
+  /** Called once when authentication is over, however it ended. Must not throw. */
+  end?(): void
 }
 
 /** An authentication method to hand to `connect`. Stateless: one may serve many connections. */
@@ -38,11 +45,11 @@ export interface Challenge {
   readonly prompts: readonly Prompt[]
 }
 
-/** Keys to try, or a function that fetches them when their turn comes (an agent, say). */
+/** Keys to try, or a function that fetches them when their turn comes. See also `agentKeys`. */
 export type SignerSource =
   | Signer
   | readonly Signer[]
-  | (() => Promise<readonly Signer[]> | readonly Signer[])
+  | ((context: AuthContext) => Promise<readonly Signer[]> | readonly Signer[])
 
 /**
  * Public key authentication, RFC 4252 §7. Each key is offered first and signs only if the server
@@ -134,7 +141,7 @@ class PublickeyRun implements AuthRun {
   }
 
   async next(context: AuthContext): Promise<AuthAttempt | undefined> {
-    this.#signers ??= await signersOf(this.#source)
+    this.#signers ??= await signersOf(this.#source, context)
     for (let signer = this.#signers[this.#next++]; signer; signer = this.#signers[this.#next++]) {
       const accepted = context.signatureAlgorithms
       const algorithm = signer.algorithms.find((name) => !accepted || accepts(accepted, name))
@@ -160,8 +167,8 @@ function accepts(accepted: readonly string[], name: string): boolean {
   return [name, plain, `${plain}@openssh.com`].some((one) => accepted.includes(one))
 }
 
-async function signersOf(source: SignerSource): Promise<readonly Signer[]> {
-  const signers = typeof source === 'function' ? await source() : source
+async function signersOf(source: SignerSource, context: AuthContext): Promise<readonly Signer[]> {
+  const signers = typeof source === 'function' ? await source(context) : source
   return 'publicKey' in signers ? [signers] : signers
 }
 
@@ -320,6 +327,13 @@ export class AuthSequence {
     const attempt = await run.next({ ...context, note: (what) => this.#tried.push(what) })
     if (attempt !== undefined) this.#tried.push(describeAttempt(attempt))
     return attempt
+  }
+
+  /** Lets everything go that methods hold. */
+  end(): void {
+    for (const { run } of this.#runs.splice(0)) run.end?.()
+    // A plan that stands at a `yield` gets its chance to clean up.
+    this.#steps?.return().catch(ignore)
   }
 
   /** A signature by the signer that offered `key`; undefined, and a note, if it will not. */

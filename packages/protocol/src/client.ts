@@ -1,4 +1,5 @@
 /** The client: connects, authenticates, and runs things at the other end. */
+import { bindForForwarding } from './agent/binding.ts'
 import { inProcessAlgorithms } from './algorithms/in-process.ts'
 import { modern } from './algorithms/modern.ts'
 import type { Algorithms, SignatureSpec } from './algorithms/spec.ts'
@@ -31,7 +32,7 @@ import type { Transport } from './io/transport.ts'
 import { CONNECTION_CHANNEL } from './join.ts'
 import type { PublicKey } from './keys/public-key.ts'
 import { type ConnectionLimits, type Keepalive, Link, printable, type RoleEvent } from './link.ts'
-import type { Negotiated, Question } from './machine/event.ts'
+import type { Negotiated, Question, SessionBinding } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
 import type { Deadlines } from './machine/options.ts'
 import { killOnAbort, type PtyOptions, RemoteProcess } from './process.ts'
@@ -58,7 +59,14 @@ import { DISCONNECT } from './wire/numbers.ts'
  * for ready-made ones.
  */
 export interface HostKeyDecision {
-  (key: PublicKey, info: { readonly algorithm: string }): boolean | Promise<boolean>
+  (
+    key: PublicKey,
+    info: {
+      readonly algorithm: string
+      /** Aborted when connecting was given up: a question on a screen may go. */
+      readonly signal?: AbortSignal
+    },
+  ): boolean | Promise<boolean>
   /** Types of the keys it knows: the server is asked for one of these rather than another. */
   readonly keyTypes?: readonly string[]
 }
@@ -88,7 +96,9 @@ export interface ClientOptions {
   readonly requireStrictKex?: boolean
   /**
    * Connects to an agent for the server. Given, sessions ask for agent forwarding, and whoever
-   * governs the server can sign with the agent's keys while one of them is open. See `serveAgent`.
+   * governs the server can sign with the agent's keys while one of them is open. The agent is told
+   * of the connection first (`session-bind@openssh.com`), so that it can hold keys for some
+   * destinations only. See `serveAgent`.
    */
   readonly agentForward?: () => Transport | Promise<Transport>
   /**
@@ -187,6 +197,8 @@ export class Client {
   readonly #crypto: CryptoProvider
   readonly #algorithms: Algorithms
   readonly #ready = deferred<void>()
+  /** Aborted if the connection ends: then nobody waits for a decision any more. */
+  readonly #connecting = new AbortController()
   #hostKeysTold = false
   #noMoreSessions = false
   #methods: readonly string[] = []
@@ -222,14 +234,29 @@ export class Client {
       onEvent: (event) => this.#handle(event),
       onClosed: (error) => {
         this.#incoming.end(error)
-        this.#ready.reject(this.#explain(error))
+        const explained = this.#explain(error)
+        this.#ready.reject(explained)
+        this.#connecting.abort(explained)
+        this.#auth.end()
       },
       keepalive: options.keepalive,
       deadlines: options.deadlines,
       signal: options.signal,
     })
     const { agentForward, x11, channels } = options
-    this.#incoming = new IncomingChannels(this.#link, { agentForward, x11, channels })
+    const agent =
+      agentForward &&
+      (async (): Promise<Transport> => {
+        const transport = await agentForward()
+        try {
+          await bindForForwarding(transport, this.#session)
+        } catch (error) {
+          transport.abort(error)
+          throw error
+        }
+        return transport
+      })
+    this.#incoming = new IncomingChannels(this.#link, { agentForward: agent, x11, channels })
     this.#link.start()
   }
 
@@ -241,6 +268,12 @@ export class Client {
   /** The server's identification line. */
   get serverIdentification(): string {
     return this.#link.machine.peerIdentification ?? ''
+  }
+
+  get #session(): SessionBinding {
+    const session = this.#link.machine.sessionBinding
+    if (session === undefined) throw new SshError('SSH_INTERNAL', 'no keys are in force')
+    return session
   }
 
   /** RFC 4253 §7.2: binds what is signed to this connection. */
@@ -472,6 +505,7 @@ export class Client {
         this.#options.onBanner?.(event.message)
         break
       case 'authenticated':
+        this.#auth.end()
         this.#ready.resolve()
         break
       case 'channel-open':
@@ -503,7 +537,10 @@ export class Client {
     switch (question.kind) {
       case 'host-key':
         this.#ask(
-          () => this.#options.hostKey(question.hostKey, { algorithm: question.algorithm }),
+          () => {
+            const { hostKey, algorithm } = question
+            return this.#options.hostKey(hostKey, { algorithm, signal: this.#connecting.signal })
+          },
           (accepted) => machine.answerHostKey(id, accepted === true),
           DISCONNECT.HOST_KEY_NOT_VERIFIABLE,
         )
@@ -513,7 +550,12 @@ export class Client {
         this.#methods = question.methods ?? []
         this.#partialSuccess ||= last?.partialSuccess === true
         const { signatureAlgorithms, methods } = question
-        const context = { username: this.username, signatureAlgorithms }
+        const context = {
+          username: this.username,
+          signatureAlgorithms,
+          session: this.#session,
+          signal: this.#connecting.signal,
+        }
         this.#ask(
           () => this.#auth.next(context, methods, last?.partialSuccess === true),
           (attempt) => machine.answerAttempt(id, attempt),

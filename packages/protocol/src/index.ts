@@ -1,8 +1,15 @@
 /** The public list of the package. */
 export type { KeyConstraints } from './agent/added-key.ts'
+export { type AgentKeysOptions, agentKeys } from './agent/auth.ts'
 export { type AddOptions, type AgentClient, agentClient } from './agent/client.ts'
+export type {
+  AgentPath,
+  BoundSession,
+  DestinationConstraint,
+  DestinationHost,
+  DestinationKey,
+} from './agent/destinations.ts'
 export {
-  type BoundSession,
   type ConfirmRequest,
   Keyring,
   type KeyringOptions,
@@ -69,7 +76,7 @@ export * from './keys/public-key-file.ts'
 export { Revocations } from './keys/revocation.ts'
 export * from './keys/ssh-signature.ts'
 export type { ConnectionLimits, Keepalive } from './link.ts'
-export type { AuthAttempt, Negotiated, Prompt } from './machine/event.ts'
+export type { AuthAttempt, Negotiated, Prompt, SessionBinding } from './machine/event.ts'
 export type { Deadlines } from './machine/options.ts'
 export type { ExitStatus, PtyOptions, RemoteProcess } from './process.ts'
 export type { RunOptions, RunResult } from './run.ts'

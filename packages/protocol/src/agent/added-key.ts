@@ -8,7 +8,12 @@ import { PrivateKey } from '../keys/private-key.ts'
 import { PublicKey, type Signer } from '../keys/public-key.ts'
 import { Reader } from '../wire/reader.ts'
 import { Writer } from '../wire/writer.ts'
-import { CONSTRAIN } from './messages.ts'
+import {
+  type DestinationConstraint,
+  decodeDestinations,
+  encodeDestinations,
+} from './destinations.ts'
+import { CONSTRAIN, RESTRICT_DESTINATION } from './messages.ts'
 
 /** Limits on the use of a key in an agent, §4.2.6. */
 export interface KeyConstraints {
@@ -16,6 +21,11 @@ export interface KeyConstraints {
   readonly lifetimeSeconds?: number
   /** Whether somebody must agree to each use. */
   readonly confirm?: boolean
+  /**
+   * The hops that the key may be used for, and nothing but logging in; default: anything. They are
+   * kept by agents that know of the connections they are used for, see `agentKeys`.
+   */
+  readonly destinations?: readonly DestinationConstraint[]
 }
 
 /** What an agent is given. */
@@ -63,9 +73,13 @@ export async function encodeAddedKey(
     }
   }
   writer.string(comment)
-  const { lifetimeSeconds, confirm } = constraints
+  const { lifetimeSeconds, confirm, destinations } = constraints
   if (lifetimeSeconds !== undefined) writer.uint8(CONSTRAIN.LIFETIME).uint32(lifetimeSeconds)
   if (confirm === true) writer.uint8(CONSTRAIN.CONFIRM)
+  if (destinations !== undefined) {
+    writer.uint8(CONSTRAIN.EXTENSION).string(RESTRICT_DESTINATION)
+    writer.bytes(encodeDestinations(destinations))
+  }
   return writer.finish()
 }
 
@@ -131,9 +145,15 @@ function readConstraints(reader: Reader): KeyConstraints {
       case CONSTRAIN.CONFIRM:
         constraints = { ...constraints, confirm: true }
         break
+      case CONSTRAIN.EXTENSION: {
+        const name = reader.ascii()
+        if (name !== RESTRICT_DESTINATION || constraints.destinations !== undefined) {
+          throw new SshError('SSH_KEY_INVALID', `the constraint ${name} is not supported, or twice`)
+        }
+        constraints = { ...constraints, destinations: decodeDestinations(reader) }
+        break
+      }
       default:
-        // Destination constraints among them: a key that is to be used only on the way to some
-        // hosts must not be held by an agent that does not know the way.
         throw new SshError('SSH_KEY_INVALID', `constraint ${constraint} is not supported`)
     }
   }

@@ -135,7 +135,9 @@ class Connection implements AgentClient {
 
   async add(key: PrivateKey, options: AddOptions = {}): Promise<void> {
     const { certificate, comment = key.publicKey.comment, signal, ...constraints } = options
-    const constrained = constraints.lifetimeSeconds !== undefined || constraints.confirm === true
+    const { lifetimeSeconds, confirm, destinations } = constraints
+    const constrained =
+      lifetimeSeconds !== undefined || confirm === true || destinations !== undefined
     const request = async (): Promise<Uint8Array> => {
       const body = await encodeAddedKey(this.#crypto, key, certificate, comment, constraints)
       const message = (constrained ? addConstrained : addIdentity).encode({ key: body })

@@ -7,20 +7,13 @@ import { SshError } from '../errors.ts'
 import { PublicKey, type Signer } from '../keys/public-key.ts'
 import { nowMs, type Timer, unref } from '../pump.ts'
 import type { KeyConstraints } from './added-key.ts'
+import { type AgentPath, type BoundSession, DestinationPolicy } from './destinations.ts'
 
 /** What somebody is asked who must agree to a signature. */
 export interface ConfirmRequest {
   readonly key: PublicKey
   /** SSH connections that the asking connection was bound to (`session-bind@openssh.com`). */
   readonly sessions: readonly BoundSession[]
-}
-
-/** A connection that an agent was bound to: the host key has signed the session id. */
-export interface BoundSession {
-  readonly hostKey: PublicKey
-  readonly sessionId: Uint8Array
-  /** True if the agent was forwarded there: who asks may be anybody on that host. */
-  readonly forwarding: boolean
 }
 
 /** What a keyring is made with. */
@@ -33,6 +26,7 @@ export interface KeyringOptions {
 
 interface Entry {
   readonly signer: Signer
+  readonly policy: DestinationPolicy
   readonly comment: string
   readonly confirm: boolean
   /** On the clock of `nowMs`. */
@@ -40,6 +34,8 @@ interface Entry {
   readonly timer: Timer | undefined
 }
 
+/** Whoever uses the keyring himself. */
+const ON_THE_SPOT: AgentPath = { sessions: [] }
 /** Keys at most; each costs memory. */
 const KEYS_MAX = 256
 /** Timers of every runtime take 31 bits. */
@@ -66,14 +62,25 @@ export class Keyring {
   /**
    * Holds a key from now on; one that is there already gets the new constraints. Throws SshError
    * `SSH_REQUEST_REFUSED` while locked or if the constraint cannot be kept, `SSH_LIMIT` past 256.
+   * `path`, here and below, is over what an agent is asked; a key that does not show there is as if
+   * it were not held.
    */
-  add(signer: Signer, constraints: KeyConstraints = {}, comment?: string): void {
-    const { lifetimeSeconds, confirm = false } = constraints
+  add(
+    signer: Signer,
+    constraints: KeyConstraints = {},
+    comment?: string,
+    path: AgentPath = ON_THE_SPOT,
+  ): void {
+    const { lifetimeSeconds, confirm = false, destinations } = constraints
     this.#needUnlocked()
     if (confirm && this.#confirm === undefined) {
       throw new SshError('SSH_REQUEST_REFUSED', 'there is nobody to confirm the use of a key')
     }
     const id = idOf(signer.publicKey)
+    // Nobody far away may widen what a key that he does not even see is for.
+    if (this.#entries.get(id)?.policy.shows(path) === false) {
+      throw new SshError('SSH_REQUEST_REFUSED', 'the key cannot be replaced from there')
+    }
     if (!this.#entries.has(id) && this.#entries.size >= KEYS_MAX) {
       throw new SshError('SSH_LIMIT', `${KEYS_MAX} keys are held already`)
     }
@@ -82,14 +89,15 @@ export class Keyring {
     // A longer one is noticed when the key is next asked for.
     const timer = ms <= TIMER_MS_MAX ? setTimeout(() => this.#forget(id), ms) : undefined
     if (timer !== undefined) unref(timer)
-    const entry = { signer, confirm, endsMs: nowMs() + ms, timer }
+    const policy = new DestinationPolicy(destinations, this.crypto)
+    const entry = { signer, policy, confirm, endsMs: nowMs() + ms, timer }
     this.#entries.set(id, { ...entry, comment: comment ?? signer.publicKey.comment })
   }
 
   /** False if there was no such key. Throws SshError `SSH_REQUEST_REFUSED` while locked. */
-  remove(key: PublicKey): boolean {
+  remove(key: PublicKey, path: AgentPath = ON_THE_SPOT): boolean {
     this.#needUnlocked()
-    return this.#forget(idOf(key))
+    return this.#entry(key, path) !== undefined && this.#forget(idOf(key))
   }
 
   /** Forgets every key. Throws SshError `SSH_REQUEST_REFUSED` while locked. */
@@ -100,11 +108,16 @@ export class Keyring {
 
   /** The keys with their comments; none while locked. */
   get keys(): readonly PublicKey[] {
+    return this.keysOver(ON_THE_SPOT)
+  }
+
+  /** Those of them that show over `path`. */
+  keysOver(path: AgentPath): readonly PublicKey[] {
     if (this.#lock !== undefined) return []
     this.#forgetEnded()
-    return [...this.#entries.values()].map(({ signer, comment }) =>
-      PublicKey.fromBlob(signer.publicKey.blob, comment),
-    )
+    return [...this.#entries.values()]
+      .filter(({ policy }) => policy.shows(path))
+      .map(({ signer, comment }) => PublicKey.fromBlob(signer.publicKey.blob, comment))
   }
 
   /** Algorithms that a held key signs with; undefined if there is no such key, or while locked. */
@@ -113,18 +126,22 @@ export class Keyring {
   }
 
   /**
-   * A signature blob. Rejects with SshError `SSH_SIGN` if there is no such key, while locked, or if
-   * it is not confirmed.
+   * A signature blob. Rejects with SshError `SSH_SIGN` if there is no such key, while locked, if its
+   * destinations do not permit it, or if it is not confirmed. A key with destinations signs only
+   * logins, over a path that is bound to them.
    */
   async sign(
     key: PublicKey,
     data: Uint8Array,
     algorithm: string,
-    sessions: readonly BoundSession[] = [],
+    path: AgentPath = ON_THE_SPOT,
   ): Promise<Uint8Array> {
     const entry = this.#entry(key)
     if (entry === undefined) throw new SshError('SSH_SIGN', 'no such key is held')
+    const refusal = entry.policy.refusal(path, key, data)
+    if (refusal !== undefined) throw new SshError('SSH_SIGN', `the key may not sign: ${refusal}`)
     if (entry.confirm) {
+      const { sessions } = path
       const agreed = (await this.#confirm?.({ key: entry.signer.publicKey, sessions })) === true
       // Meanwhile the key may have ended, or the ring been locked.
       if (!agreed || this.#entry(key) !== entry) {
@@ -166,10 +183,11 @@ export class Keyring {
     return outcome
   }
 
-  #entry(key: PublicKey): Entry | undefined {
+  #entry(key: PublicKey, path?: AgentPath): Entry | undefined {
     if (this.#lock !== undefined) return undefined
     this.#forgetEnded()
-    return this.#entries.get(idOf(key))
+    const entry = this.#entries.get(idOf(key))
+    return path === undefined || entry?.policy.shows(path) ? entry : undefined
   }
 
   #forgetEnded(): void {

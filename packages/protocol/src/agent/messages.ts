@@ -22,8 +22,11 @@ export const AGENT = {
   EXTENSION_FAILURE: 28,
 } as const
 
-/** Constraints on an added key, §5.2. Named ones (255 in practice, 3 in the draft) are not kept. */
-export const CONSTRAIN = { LIFETIME: 1, CONFIRM: 2 } as const
+/** Constraints on an added key, §5.2; those with a name go by the number that OpenSSH gives them. */
+export const CONSTRAIN = { LIFETIME: 1, CONFIRM: 2, EXTENSION: 255 } as const
+
+/** The one constraint with a name that is kept, OpenSSH's PROTOCOL.agent §2. */
+export const RESTRICT_DESTINATION = 'restrict-destination-v00@openssh.com'
 
 /** Flags of a sign request for an RSA key, §5.3. None means SHA-1, which is not made here. */
 export const SIGN_FLAG = { RSA_SHA2_256: 2, RSA_SHA2_512: 4 } as const
@@ -179,6 +182,11 @@ export class AgentStream {
 
   constructor(transport: Transport) {
     this.#transport = transport
+  }
+
+  /** Bytes that came behind the last message read. */
+  get bufferedBytes(): number {
+    return this.#bytes
   }
 
   /**

@@ -9,7 +9,8 @@ import { requireTransport } from '../validate.ts'
 import { Reader } from '../wire/reader.ts'
 import { Writer } from '../wire/writer.ts'
 import { decodeAddedKey } from './added-key.ts'
-import type { BoundSession, Keyring } from './keyring.ts'
+import type { AgentPath, BoundSession } from './destinations.ts'
+import type { Keyring } from './keyring.ts'
 import {
   AGENT,
   AgentStream,
@@ -49,8 +50,7 @@ const EXTENSION_PREFIX = new Writer().string(SESSION_BIND).finish()
  * Serves `keyring` over `transport` until the other end closes; then resolves, having closed too.
  * Rejects with SshError `SSH_PROTOCOL` on broken framing, or with what the transport failed of.
  * Requests are answered one by one, and what is not understood with a failure.
- *
- * Destination constraints are not kept, so keys that have some are refused.
+ * Keys with destinations are shown and used only for who is bound to one of them.
  */
 export async function serveAgent(
   transport: Transport,
@@ -78,6 +78,7 @@ class Service {
   readonly #keyring: Keyring
   readonly #options: ServeAgentOptions
   readonly #sessions: BoundSession[] = []
+  #bindFailed = false
 
   constructor(keyring: Keyring, options: ServeAgentOptions) {
     this.#keyring = keyring
@@ -101,7 +102,7 @@ class Service {
       case AGENT.REQUEST_IDENTITIES: {
         requestIdentities.decode(request)
         const text = new TextEncoder()
-        const identities = keyring.keys.map(({ blob, comment }) => ({
+        const identities = keyring.keysOver(this.#path).map(({ blob, comment }) => ({
           publicKey: blob,
           comment: text.encode(comment),
         }))
@@ -116,7 +117,7 @@ class Service {
       case AGENT.REMOVE_IDENTITY: {
         this.#needWritable()
         const key = PublicKey.fromBlob(removeIdentity.decode(request).publicKey)
-        if (!keyring.remove(key)) throw refused('no such key is held')
+        if (!keyring.remove(key, this.#path)) throw refused('no such key is held')
         return success()
       }
       case AGENT.REMOVE_ALL_IDENTITIES:
@@ -141,6 +142,10 @@ class Service {
     }
   }
 
+  get #path(): AgentPath {
+    return { sessions: this.#sessions, bindFailed: this.#bindFailed }
+  }
+
   #sign(request: Uint8Array): Promise<Uint8Array> {
     const { publicKey, data, flags } = signRequest.decode(request)
     const key = PublicKey.fromBlob(publicKey)
@@ -150,13 +155,13 @@ class Service {
       ? rsaAlgorithm(algorithms, flags)
       : algorithms[0]
     if (algorithm === undefined) throw refused('the key cannot sign that way')
-    return this.#keyring.sign(key, data, algorithm, this.#sessions)
+    return this.#keyring.sign(key, data, algorithm, this.#path)
   }
 
   #add(body: Uint8Array, constrained: boolean): Uint8Array {
     this.#needWritable()
     const { signer, comment, constraints } = decodeAddedKey(this.#keyring.crypto, body, constrained)
-    this.#keyring.add(signer, constraints, comment)
+    this.#keyring.add(signer, constraints, comment, this.#path)
     return success()
   }
 
@@ -168,7 +173,10 @@ class Service {
           contents: new Writer().string(QUERY).string(SESSION_BIND).finish(),
         })
       case SESSION_BIND:
+        // Whoever tried and failed is not taken for somebody on the spot.
+        this.#bindFailed = true
         this.#bind(contents)
+        this.#bindFailed = false
         return success()
       default:
         throw refused('no such extension')

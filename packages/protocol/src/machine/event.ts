@@ -9,6 +9,15 @@ export type ChannelId = number
 /** Identifies a question; hand it back to `answer…`. */
 export type QuestionId = number
 
+/** What proves to an agent which connection it is used for: the host key has signed the session id. */
+export interface SessionBinding {
+  /** That of the first key exchange; maybe a certificate. */
+  readonly hostKey: PublicKey
+  readonly sessionId: Uint8Array
+  /** The server's signature of it, as in the key exchange. */
+  readonly signature: Uint8Array
+}
+
 /** What was agreed in a key exchange, by registered names. */
 export interface Negotiated {
   readonly kex: string

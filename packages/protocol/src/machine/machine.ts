@@ -8,7 +8,7 @@ import { ClientAuth } from '../auth/client.ts'
 import { ServerAuth } from '../auth/server.ts'
 import { Mux } from '../connection/mux.ts'
 import { DisconnectError, SshError } from '../errors.ts'
-import type { PublicKey } from '../keys/public-key.ts'
+import { PublicKey } from '../keys/public-key.ts'
 import {
   AUTH_FAILURES_MAX,
   AUTHENTICATION_MS,
@@ -55,6 +55,7 @@ import type {
   Negotiated,
   Question,
   QuestionId,
+  SessionBinding,
 } from './event.ts'
 import type { MachineOptions } from './options.ts'
 import { isKnown, isPermitted, type Phase } from './permitted.ts'
@@ -243,6 +244,14 @@ export class Machine {
   /** Exchange hash of the first key exchange; do not modify. */
   get sessionId(): Uint8Array | undefined {
     return this.#kex.sessionId
+  }
+
+  /** Client, after the first key exchange: what proves which connection this is. */
+  get sessionBinding(): SessionBinding | undefined {
+    const { hostKey, sessionId, hostKeySignature: signature } = this.#kex
+    if (hostKey === undefined || sessionId === undefined || signature === undefined)
+      return undefined
+    return { hostKey: PublicKey.fromBlob(hostKey), sessionId, signature }
   }
 
   // Answers. Each throws `TypeError` if `id` is not the open question of that kind.

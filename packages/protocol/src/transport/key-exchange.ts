@@ -117,6 +117,8 @@ export class KeyExchange {
   negotiated: Negotiated | undefined
   /** Blob of the host key of the first exchange. */
   hostKey: Uint8Array | undefined
+  /** Client: the server's signature of the session id, by that key. */
+  hostKeySignature: Uint8Array | undefined
   /** Whether the peer's first KEXINIT asked for EXT_INFO. */
   peerWantsExtInfo = false
 
@@ -405,6 +407,7 @@ export class KeyExchange {
     if (!spec.verify(crypto, hostKey, material.exchangeHash, reply.signature)) {
       throw new SshError('SSH_KEY_EXCHANGE', 'the signature of the host key is wrong')
     }
+    if (this.#initial) this.hostKeySignature = reply.signature.slice()
     if (this.#acceptedHostKey?.equals(hostKey)) {
       this.#sendNewKeys(exchange, material)
       return

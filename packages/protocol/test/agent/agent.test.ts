@@ -222,12 +222,18 @@ it('constraints that are not known refuse the key', async () => {
   const keyring = new Keyring()
   const serving = serveAgent(right, keyring, { onError: (error) => errors.push(error) })
   const asked = new AgentStream(left)
-  for (const suffix of [new Writer().uint8(255).bytes(destination).finish(), Uint8Array.of(9)]) {
+  const unknown = new Writer().string('store-elsewhere@example.com').finish()
+  for (const suffix of [
+    // Destinations that are not there, a constraint nobody knows, and a number nobody knows.
+    new Writer().uint8(255).bytes(destination).finish(),
+    new Writer().uint8(255).bytes(unknown).finish(),
+    Uint8Array.of(9),
+  ]) {
     await asked.write(new Writer().bytes(request).bytes(suffix).finish())
     assert.equal(await asked.read(), Uint8Array.of(5))
   }
   assert.is(keyring.keys.length, 0)
-  assert.is(errors.length, 2)
+  assert.is(errors.length, 3)
   await asked.write(request)
   assert.equal(await asked.read(), Uint8Array.of(6))
   await left.close()
