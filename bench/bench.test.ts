@@ -6,17 +6,24 @@ import * as assert from 'uvu/assert'
 import { run } from '../conformance/peers/run.ts'
 import { root } from '../scripts/bundle.mjs'
 
-test('the end-to-end benchmark runs and compares', async () => {
-  const { code, stdout, stderr } = await run([
-    process.execPath,
-    join(root, 'scripts/run.mjs'),
-    'bench/end-to-end.ts',
-    ...['--mib=1', '--handshakes=1', '--rounds=1'],
-  ])
+/** Runs a benchmark, and gives the lines with figures that it prints. */
+async function figures(program: string, ...args: readonly string[]): Promise<readonly string[]> {
+  const command = [process.execPath, join(root, 'scripts/run.mjs'), program, ...args]
+  const { code, stdout, stderr } = await run(command, { limitMs: 110_000 })
   assert.is(code, 0, stderr)
   const lines = stdout.toString().split('\n')
-  const measured = lines.filter((line) => /^ {2}\S.* [\d.]+ (MiB)?\/s .*×[\d.]+$/.test(line))
-  assert.is(measured.length, 12, stdout.toString())
+  return lines.filter((line) => /^ {2}\S.* [\d.]+ (MiB)?\/s .*×[\d.]+$/.test(line))
+}
+
+test('the end-to-end benchmark runs and compares', async () => {
+  const args = ['--mib=1', '--handshakes=1', '--rounds=1']
+  assert.is((await figures('bench/end-to-end.ts', ...args)).length, 12)
+})
+
+test('the benchmark of files runs and compares, near and far', async () => {
+  const args = ['--mib=1', '--files=20', '--rounds=1', '--delays=0,2']
+  // Five ways to get and to put a file and a tree, each without and with a delay.
+  assert.is((await figures('bench/sftp.ts', ...args)).length, 40)
 })
 
 test.run()

@@ -29,6 +29,7 @@ import {
 import { connectTo } from '../conformance/peers/connect.ts'
 import { OpenSsh, type Sshd, startSshd } from '../conformance/peers/openssh.ts'
 import { connectSsh2, startSsh2 } from '../conformance/peers/ssh2.ts'
+import { compare } from './compare.ts'
 
 const { values } = parseArgs({
   options: {
@@ -50,12 +51,6 @@ const cipher = 'aes256-gcm@openssh.com'
 const hostKey = generateKey('ed25519')
 const userKey = generateKey('ed25519')
 const chunk = new Uint8Array(32 * 1024).fill(120)
-
-interface Way {
-  readonly name: string
-  /** Does the work once; resolves with how much was done. */
-  readonly once: () => Promise<number>
-}
 
 /** Our server on one end of a transport: `flood` sends, everything else is unknown. */
 function ourServer(transport: Transport, crypto: CryptoProvider): Promise<unknown> {
@@ -110,39 +105,6 @@ async function drainOpenSsh(openssh: OpenSsh, command: string): Promise<number> 
   return received
 }
 
-/** Times the ways in turn, round by round, so that all see the same weather. */
-async function compare(
-  title: string,
-  unit: string,
-  scale: number,
-  ways: readonly Way[],
-): Promise<void> {
-  const rates = new Map<string, number[]>(ways.map(({ name }) => [name, []]))
-  for (let round = 0; round <= rounds; round++) {
-    for (const way of ways) {
-      const started = performance.now()
-      const done = await way.once()
-      const seconds = (performance.now() - started) / 1000
-      // The first round warms up.
-      if (round > 0) rates.get(way.name)?.push(done / scale / seconds)
-    }
-  }
-  const medianOf = (name: string): number => {
-    const sorted = [...(rates.get(name) ?? [])].sort((a, b) => a - b)
-    return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
-  }
-  const baseline = medianOf(ways[0]?.name ?? '')
-  process.stdout.write(`\n${title}\n`)
-  for (const { name } of ways) {
-    const all = rates.get(name) ?? []
-    const spread = `${Math.min(...all).toFixed(1)}–${Math.max(...all).toFixed(1)}`
-    const rate = medianOf(name)
-    process.stdout.write(
-      `  ${name.padEnd(34)}${rate.toFixed(1).padStart(9)} ${unit}  (${spread})  ×${(rate / baseline).toFixed(2)}\n`,
-    )
-  }
-}
-
 function counted(expected: number, once: () => Promise<number>): () => Promise<number> {
   return async () => {
     const done = await once()
@@ -174,7 +136,8 @@ async function streams(sshd: Sshd, ourPort: number): Promise<void> {
         stream.on('close', () => resolve(received))
       })
     })
-  await compare(`exec stream of ${values.mib} MiB`, 'MiB/s', 1024 * 1024, [
+  const title = `exec stream of ${values.mib} MiB`
+  await compare({ title, unit: 'MiB/s', scale: 1024 * 1024, rounds }, [
     { name: 'ssh from sshd', once: counted(bytesTotal, () => drainOpenSsh(openssh, flood)) },
     { name: 'ours from sshd', once: counted(bytesTotal, () => drain(toSshd, flood)) },
     { name: 'ours from ours, loopback', once: counted(bytesTotal, () => drain(tcp, 'flood')) },
@@ -203,7 +166,8 @@ async function connections(sshd: Sshd, ourPort: number): Promise<void> {
   const openssh = new OpenSsh(sshd)
   const ssh2Server = await startSsh2(0)
   const closing = async (client: Promise<Client>): Promise<void> => (await client).close()
-  await compare('connections made, logged in and closed', '/s', 1, [
+  const title = 'connections made, logged in and closed'
+  await compare({ title, unit: '/s', scale: 1, rounds }, [
     {
       name: 'ssh to sshd, with `true`',
       once: repeatedly(async () => void (await openssh.text('true'))),
