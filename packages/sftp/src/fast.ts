@@ -4,6 +4,7 @@
  * copied on the way. Each function is tested equal to its declarative twin in `wire.ts`.
  */
 import { SshError } from '@sandbox-ssh/protocol'
+import type { BufferPool } from './buffers.ts'
 import type { Data, Read, Write } from './wire.ts'
 import { FXP } from './wire.ts'
 
@@ -17,8 +18,8 @@ export interface Draft {
 }
 
 /** Room for a DATA reply of up to `capacity` bytes. */
-export function draftData(capacity: number): Draft {
-  const frame = new Uint8Array(DATA_HEADER_BYTES + capacity)
+export function draftData(capacity: number, buffers: BufferPool): Draft {
+  const frame = buffers.take(DATA_HEADER_BYTES + capacity)
   return { frame, body: frame.subarray(DATA_HEADER_BYTES) }
 }
 
@@ -33,9 +34,9 @@ export function sealData(draft: Draft, id: number, length: number): Uint8Array {
 }
 
 /** Room for a WRITE request to `handle` of up to `capacity` bytes. */
-export function draftWrite(handle: Uint8Array, capacity: number): Draft {
+export function draftWrite(handle: Uint8Array, capacity: number, buffers: BufferPool): Draft {
   const header = 4 + 1 + 4 + 4 + handle.length + 8 + 4
-  const frame = new Uint8Array(header + capacity)
+  const frame = buffers.take(header + capacity)
   frame[4] = FXP.WRITE
   putUint32(frame, 9, handle.length)
   frame.set(handle, 13)

@@ -1,5 +1,6 @@
 /** The requests of version 3: for each its name, whether it writes, and what it does. Draft 02 §6. */
 import { entryBytes, longName } from './attributes.ts'
+import type { BufferPool } from './buffers.ts'
 import * as fast from './fast.ts'
 import type {
   AttributeChanges,
@@ -25,6 +26,8 @@ export interface Context {
   readonly readOnly: boolean
   readonly symlinkOrder: 'target-first' | 'link-first'
   readonly handlesMax: number
+  /** What large packets, received and sent, are held in. */
+  readonly buffers: BufferPool
 }
 
 /** A request, decoded and ready to run. */
@@ -123,9 +126,12 @@ function read(context: Context, packet: Uint8Array): Task {
     replyBytes: length,
     async run() {
       checkPosition(position)
-      const draft = fast.draftData(length)
+      const draft = fast.draftData(length, context.buffers)
       const got = length === 0 ? 0 : await file.read(draft.body, position)
-      if (got === 0 && length > 0) return reply.statusReply(id, STATUS.EOF)
+      if (got === 0 && length > 0) {
+        context.buffers.give(draft.frame)
+        return reply.statusReply(id, STATUS.EOF)
+      }
       return fast.sealData(draft, id, got)
     },
   }
@@ -144,6 +150,7 @@ function write(context: Context, packet: Uint8Array): Task {
     async run() {
       checkPosition(position)
       await file.write(data, position)
+      context.buffers.give(data)
       return reply.okReply(id)
     },
   }

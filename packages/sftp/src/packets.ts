@@ -1,16 +1,20 @@
 /** Packets on a byte stream: a length, then that many bytes. Draft 02 §3. */
 import { SshError, type Transport } from '@sandbox-ssh/protocol'
+import type { BufferPool } from './buffers.ts'
 import { getUint32, putUint32 } from './fast.ts'
 import { PACKET_BYTES_MAX } from './limits.ts'
 
 /** Takes packets out of a transport, one at a time. */
 export class PacketReader {
   readonly #transport: Transport
+  readonly #buffers: BufferPool
   #chunk: Uint8Array = new Uint8Array(0)
   #at = 0
 
-  constructor(transport: Transport) {
+  /** Packets that come in pieces are gathered in `buffers`, to which whoever is done gives them. */
+  constructor(transport: Transport, buffers: BufferPool) {
     this.#transport = transport
+    this.#buffers = buffers
   }
 
   /**
@@ -43,9 +47,9 @@ export class PacketReader {
     return getUint32(this.#chunk, this.#at - 4)
   }
 
-  /** Bytes that lie in several chunks, copied into a fresh array as they arrive. */
+  /** Bytes that lie in several chunks, copied into an array of their own as they arrive. */
   async #take(length: number): Promise<Uint8Array> {
-    const bytes = new Uint8Array(length)
+    const bytes = this.#buffers.take(length)
     let filled = 0
     while (filled < length) {
       if (this.#at === this.#chunk.length && !(await this.#more())) {

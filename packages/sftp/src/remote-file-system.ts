@@ -254,6 +254,7 @@ export class RemoteFile implements SftpFile {
   async read(into: Uint8Array, position: number, signal?: AbortSignal): Promise<number> {
     const data = await this.view(into.length, position, signal)
     into.set(data)
+    this.release(data)
     return data.length
   }
 
@@ -292,7 +293,12 @@ export class RemoteFile implements SftpFile {
 
   /** Room for one write of up to `length` bytes, to be filled in place. */
   draft(length: number): fast.Draft {
-    return draftWrite(this.handle, Math.min(length, this.#sizes.writeBytes))
+    return draftWrite(this.handle, Math.min(length, this.#sizes.writeBytes), this.#requests.buffers)
+  }
+
+  /** Takes back a view that nobody looks at any more, or a draft's body. Not necessary. */
+  release(bytes: Uint8Array): void {
+    this.#requests.buffers.give(bytes)
   }
 
   /** Writes the first `length` bytes of a draft, which is used up by it. */
@@ -302,7 +308,14 @@ export class RemoteFile implements SftpFile {
     length: number,
     signal?: AbortSignal,
   ): Promise<void> {
-    expectOk(await this.#requests.request((id) => sealWrite(draft, id, position, length), signal))
+    let isSent = false
+    const encode = (id: number): Uint8Array => sealWrite(draft, id, position, length)
+    const reply = await this.#requests.request(encode, signal, () => {
+      isSent = true
+    })
+    // A reply that overtakes its request does not make the request's bytes free.
+    if (isSent) this.release(draft.body)
+    expectOk(reply)
   }
 
   async stat(): Promise<FileStat> {

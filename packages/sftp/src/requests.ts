@@ -1,5 +1,6 @@
 /** The client's side of the wire: requests go out, replies find whoever waits, in any order. */
 import { SshError, type Transport } from '@sandbox-ssh/protocol'
+import { BufferPool } from './buffers.ts'
 import { getUint32 } from './fast.ts'
 import { CLOSE_MS } from './limits.ts'
 import { frame, PacketReader, PacketWriter } from './packets.ts'
@@ -21,6 +22,8 @@ interface Watch {
 
 /** One SFTP session as its client sees it. */
 export class Requests {
+  /** What large packets, sent and received, are held in. */
+  readonly buffers: BufferPool = new BufferPool()
   readonly #transport: Transport
   readonly #reader: PacketReader
   readonly #writer: PacketWriter
@@ -36,7 +39,7 @@ export class Requests {
 
   private constructor(transport: Transport) {
     this.#transport = transport
-    this.#reader = new PacketReader(transport)
+    this.#reader = new PacketReader(transport, this.buffers)
     this.#writer = new PacketWriter(transport)
   }
 
@@ -76,9 +79,13 @@ export class Requests {
   /**
    * Sends the request that `encode` makes for an id, and resolves to the reply's packet. Rejects
    * with SshError `SSH_CONNECTION_LOST` if the session ends first, `SSH_ABORTED` if `signal` fires:
-   * the request itself cannot be called back then.
+   * the request itself cannot be called back then. `sent` is called once the request has left.
    */
-  request(encode: (id: number) => Uint8Array, signal?: AbortSignal): Promise<Uint8Array> {
+  request(
+    encode: (id: number) => Uint8Array,
+    signal?: AbortSignal,
+    sent?: () => void,
+  ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       if (this.#ended !== undefined) throw this.#ended.error
       throwIfAborted(signal)
@@ -86,7 +93,7 @@ export class Requests {
       const bytes = encode(id)
       this.#pending.set(id, { resolve, reject, signal })
       if (signal !== undefined) this.#watch(signal).ids.add(id)
-      this.#writer.send(bytes)
+      this.#writer.send(bytes, sent)
     })
   }
 

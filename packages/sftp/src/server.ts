@@ -1,5 +1,6 @@
 /** The server: one session over one transport. */
 import { SshError, type SshErrorCode, type Transport } from '@sandbox-ssh/protocol'
+import { BufferPool } from './buffers.ts'
 import { confinedFileSystem } from './confined-file-system.ts'
 import { type Extension, serverExtensions } from './extensions.ts'
 import { getUint32 } from './fast.ts'
@@ -116,6 +117,7 @@ class Session {
   readonly #context: Context
   readonly #extensions: ReadonlyMap<string, Extension>
   readonly #sequencer = new Sequencer()
+  readonly #buffers = new BufferPool()
   /** The last reply under way, for tasks whose replies have an order. */
   readonly #lastReplies = new WeakMap<object, Promise<void>>()
   #requests = 0
@@ -125,7 +127,7 @@ class Session {
 
   constructor(transport: Transport, fileSystem: SftpFileSystem, options: SftpServerOptions) {
     this.#transport = transport
-    this.#reader = new PacketReader(transport)
+    this.#reader = new PacketReader(transport, this.#buffers)
     this.#writer = new PacketWriter(transport)
     this.#options = options
     const handlesMax = options.handlesMax ?? HANDLES_MAX
@@ -136,6 +138,7 @@ class Session {
       owners: new OwnerNameCache(fileSystem),
       readOnly: options.readOnly ?? false,
       symlinkOrder: symlinkOrder(options.clientIdentification),
+      buffers: this.#buffers,
     }
     this.#extensions = new Map(
       [...serverExtensions].filter(
@@ -210,6 +213,7 @@ class Session {
       this.#writer.send(reply, () => {
         this.#requests--
         this.#bytes -= cost
+        this.#buffers.give(reply)
         this.#wake?.()
       })
     })()

@@ -12,6 +12,8 @@ import { throwIfAborted } from './requests.ts'
 
 /** Blocks are not made smaller than this, however short a source's reads are. */
 const BLOCK_BYTES_MIN = 4096
+/** How much is asked for where the end was told to be: almost always there is nothing. */
+const PROBE_BYTES = 4096
 
 /** What to move, and how. */
 export interface TransferOptions {
@@ -102,9 +104,13 @@ class Transfer {
   #prefix: number
   /** Believed to be the end, until proven. */
   #hint: number
+  /** Somebody told a size. */
+  readonly #told: boolean
   #end = Number.POSITIVE_INFINITY
   #highest = 0
   #probing = false
+  /** There was more than was told. */
+  #wasMore = false
   #bytes = 0
   #running = 0
   #failure: { readonly error: unknown } | undefined
@@ -119,6 +125,7 @@ class Transfer {
     this.#next = this.#start
     this.#prefix = this.#start
     this.#hint = Math.max(this.#start, options.sizeHint ?? 0)
+    this.#told = options.sizeHint !== undefined
     this.#blockBytes = blockBytes(source, target)
     this.#budget = options.budget ?? new Budget(IN_FLIGHT_BYTES_MAX)
     this.#inFlight = new InFlight(
@@ -150,7 +157,8 @@ class Transfer {
     while (this.#mayStart()) {
       const from = this.#next
       const isProbe = from >= this.#hint
-      const length = isProbe ? this.#blockBytes : Math.min(this.#blockBytes, this.#hint - from)
+      const most = isProbe ? this.#probeBytes() : this.#hint - from
+      const length = Math.min(this.#blockBytes, most)
       this.#next += length
       // One look past the believed end at a time, until it has answered.
       if (isProbe) this.#hint = this.#next
@@ -163,6 +171,11 @@ class Transfer {
       })
     }
     if (this.#running === 0) this.#settled()
+  }
+
+  /** Little past an end that was told; where none was, or it was wrong, what any block has. */
+  #probeBytes(): number {
+    return this.#told && !this.#wasMore ? PROBE_BYTES : this.#blockBytes
   }
 
   #mayStart(): boolean {
@@ -179,7 +192,10 @@ class Transfer {
       const moved = await this.#move(from, length)
       if (moved < length) this.#end = Math.min(this.#end, from + moved)
       // There is more than was told: expect as much again, so that the rest is not fetched singly.
-      else if (isProbe) this.#hint = Math.max(this.#hint, 2 * this.#next - this.#start)
+      else if (isProbe) {
+        this.#wasMore = true
+        this.#hint = Math.max(this.#hint, 2 * this.#next - this.#start)
+      }
       this.#inFlight.learn(performance.now() - started)
       this.#finished(from, moved)
     } catch (error) {
@@ -211,7 +227,7 @@ class Transfer {
       if (this.#target instanceof RemoteFile && 'frame' in draft) {
         await this.#target.send(draft, from, filled, this.#signal)
       } else await this.#target.write(draft.body.subarray(0, filled), from)
-    }
+    } else if (this.#target instanceof RemoteFile) this.#target.release(draft.body)
     return filled
   }
 
@@ -226,6 +242,7 @@ class Transfer {
       this.#highest = Math.max(this.#highest, from + moved + data.length)
       await this.#target.write(data, from + moved)
       moved += data.length
+      source.release(data)
     }
     return moved
   }

@@ -3,6 +3,7 @@ import { memoryPair, SshError, type Transport } from '@sandbox-ssh/protocol'
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { BufferPool } from '../src/buffers.ts'
 import { openSftp } from '../src/client.ts'
 import { isDirectory, isSymlink } from '../src/file-system.ts'
 import { memoryFileSystem } from '../src/memory-file-system.ts'
@@ -247,7 +248,7 @@ async function scripted(
   greeting: Uint8Array = wire.version.encode({ version: 3, extensions: new Map() }),
 ): Promise<Transport> {
   const [left, right] = memoryPair()
-  const reader = new PacketReader(right)
+  const reader = new PacketReader(right, new BufferPool())
   void (async () => {
     await reader.next()
     await right.write(frame(greeting))

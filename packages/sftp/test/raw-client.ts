@@ -1,5 +1,6 @@
 // A client that sends what it is told, packet by packet, and shows the replies.
 import { memoryPair, type Transport } from '@sandbox-ssh/protocol'
+import { BufferPool } from '../src/buffers.ts'
 import type { SftpFileSystem } from '../src/file-system.ts'
 import { frame, PacketReader } from '../src/packets.ts'
 import { type SftpServerOptions, serveSftp } from '../src/server.ts'
@@ -14,7 +15,7 @@ export class RawClient {
   constructor(files: SftpFileSystem, options: SftpServerOptions = {}) {
     const [left, right] = memoryPair()
     this.transport = left
-    this.#reader = new PacketReader(left)
+    this.#reader = new PacketReader(left, new BufferPool())
     this.served = serveSftp(right, files, options)
     this.served.catch(() => {})
   }

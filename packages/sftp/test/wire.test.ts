@@ -3,6 +3,7 @@ import type { SshError } from '@sandbox-ssh/protocol'
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { BufferPool } from '../src/buffers.ts'
 import * as fast from '../src/fast.ts'
 import * as wire from '../src/wire.ts'
 
@@ -104,6 +105,8 @@ for (const packet of wire.packets) {
   })
 }
 
+const buffers = new BufferPool()
+
 test('the fast READ, WRITE and DATA equal their declarative twins', () => {
   void fc.assert(
     fc.property(uint32, bytes, position, uint32, bytes, (id, handle, at, length, data) => {
@@ -112,14 +115,14 @@ test('the fast READ, WRITE and DATA equal their declarative twins', () => {
       assert.is(fast.getUint32(read, 0), read.length - 4)
       assert.equal(fast.decodeRead(read.subarray(4)), wire.read.decode(read.subarray(4)))
 
-      const draft = fast.draftWrite(handle, data.length + 10)
+      const draft = fast.draftWrite(handle, data.length + 10, buffers)
       draft.body.set(data)
       const write = fast.sealWrite(draft, id, at, data.length)
       assert.equal(write.subarray(4), wire.write.encode({ id, handle, position: at, data }))
       assert.is(fast.getUint32(write, 0), write.length - 4)
       assert.equal(fast.decodeWrite(write.subarray(4)), wire.write.decode(write.subarray(4)))
 
-      const reply = fast.draftData(data.length + 10)
+      const reply = fast.draftData(data.length + 10, buffers)
       reply.body.set(data)
       const sealed = fast.sealData(reply, id, data.length)
       assert.equal(sealed.subarray(4), wire.data.encode({ id, data }))
