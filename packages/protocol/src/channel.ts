@@ -3,7 +3,7 @@ import { type Deferred, deferred, ignore, rejected } from './deferred.ts'
 import { SshError } from './errors.ts'
 import { Inbox } from './io/inbox.ts'
 import type { Transport } from './io/transport.ts'
-import { PENDING_REQUESTS_MAX } from './limits.ts'
+import { PENDING_REQUESTS_MAX, WINDOW_BYTES_MAX } from './limits.ts'
 import type { ChannelId, Event } from './machine/event.ts'
 import { aborted, type WaitOptions, waitFor } from './wait.ts'
 import { EXTENDED_DATA } from './wire/numbers.ts'
@@ -16,6 +16,7 @@ export interface ChannelPort {
   sendEof(channel: ChannelId): void
   closeChannel(channel: ChannelId): void
   consume(channel: ChannelId, bytes: number): void
+  widen(channel: ChannelId, windowBytes: number): void
   channelRequest(channel: ChannelId, name: string, data: Uint8Array, wantReply: boolean): void
   answerChannelRequest(channel: ChannelId, ok: boolean): void
 }
@@ -256,6 +257,18 @@ export class Channel implements Transport {
   notify(name: string, data: Uint8Array = NOTHING): void {
     if (this.#gone || this.#closeSent) return
     this.#port.channelRequest(this.id, name, data, false)
+  }
+
+  /**
+   * Lets the peer have so many bytes on their way to us, if that is more than before: what one
+   * direction carries in a second is at most the window divided by the round trip. Costs as much
+   * memory while nobody reads. Throws RangeError above 64 MiB.
+   */
+  widen(windowBytes: number): void {
+    if (!Number.isInteger(windowBytes) || windowBytes > WINDOW_BYTES_MAX) {
+      throw new RangeError(`windowBytes must be an integer of at most ${WINDOW_BYTES_MAX}`)
+    }
+    if (!this.#gone && !this.#closeSent) this.#port.widen(this.id, windowBytes)
   }
 
   /** Drops bytes of the peer, those that wait and those to come, so that they stall nothing. */

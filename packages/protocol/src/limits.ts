@@ -22,6 +22,8 @@ export const NAME_LIST_BYTES_MAX: number = 16 * 1024
 export const NAME_LIST_NAMES_MAX: number = 512
 /** Channel window we grant. */
 export const WINDOW_BYTES: number = 2 * 1024 * 1024
+/** The widest window a channel may be given on request. */
+export const WINDOW_BYTES_MAX: number = 64 * 1024 * 1024
 /** Largest CHANNEL_DATA payload we accept, and the most we send in one. RFC 4253 §6.1. */
 export const CHANNEL_PACKET_BYTES: number = 32 * 1024
 /** Channels open at once on one connection. */

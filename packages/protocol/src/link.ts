@@ -296,6 +296,11 @@ export class Link implements ChannelPort {
     this.#pump.wake()
   }
 
+  widen(channel: ChannelId, windowBytes: number): void {
+    this.machine.widen(channel, windowBytes)
+    this.#pump.wake()
+  }
+
   channelRequest(channel: ChannelId, name: string, data: Uint8Array, wantReply: boolean): void {
     this.machine.channelRequest(channel, name, data, wantReply)
     this.#pump.wake()

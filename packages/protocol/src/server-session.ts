@@ -219,6 +219,7 @@ class Session implements ServerSession {
       write: (chunk) => this.write(chunk),
       close: async () => this.#endStdout(),
       abort: (reason) => this.#channel.abort(reason),
+      widen: (windowBytes) => this.#channel.widen(windowBytes),
     }
     return this.#transport
   }

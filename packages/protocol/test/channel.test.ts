@@ -31,6 +31,9 @@ class RecordingPort implements ChannelPort {
   consume(channel: number, bytes: number): void {
     this.commands.push(`consume ${channel} ${bytes}`)
   }
+  widen(channel: number, windowBytes: number): void {
+    this.commands.push(`widen ${channel} ${windowBytes}`)
+  }
   channelRequest(channel: number, name: string, _data: Uint8Array, wantReply: boolean): void {
     this.commands.push(`request ${channel} ${name} ${wantReply}`)
   }

@@ -12,6 +12,11 @@ export const HANDLES_MAX: number = 1024
 export const REQUESTS_MAX: number = 128
 /** Request and reply bytes of one session in memory at once; reading stops past it. */
 export const IN_FLIGHT_BYTES_MAX: number = 4 * 1024 * 1024
+/**
+ * Window of a session's channel, so that a transfer is not held up by how far the peer is. What is
+ * in flight has room in it.
+ */
+export const SESSION_WINDOW_BYTES: number = 4 * 1024 * 1024
 /** Entries in one NAME reply. OpenSSH sends 100. */
 export const READDIR_ENTRIES_MAX: number = 100
 /** Bytes of one NAME reply, entries whole. */

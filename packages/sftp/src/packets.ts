@@ -2,7 +2,7 @@
 import { SshError, type Transport } from '@sandbox-ssh/protocol'
 import type { BufferPool } from './buffers.ts'
 import { getUint32, putUint32 } from './fast.ts'
-import { PACKET_BYTES_MAX } from './limits.ts'
+import { PACKET_BYTES_MAX, SESSION_WINDOW_BYTES } from './limits.ts'
 
 /** Takes packets out of a transport, one at a time. */
 export class PacketReader {
@@ -14,6 +14,7 @@ export class PacketReader {
   /** Packets that come in pieces are gathered in `buffers`, to which whoever is done gives them. */
   constructor(transport: Transport, buffers: BufferPool) {
     this.#transport = transport
+    transport.widen?.(SESSION_WINDOW_BYTES)
     this.#buffers = buffers
   }
 

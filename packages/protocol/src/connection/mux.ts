@@ -199,10 +199,14 @@ export class Mux {
   consume(id: ChannelId, bytes: number): void {
     const channel = this.#channels.get(id)
     if (channel?.status.phase !== 'open') return
-    const { status } = channel
-    const bytesToAdd = channel.receiveWindow.consume(bytes)
-    if (bytesToAdd === 0 || status.receiving !== 'open' || status.sending === 'closed') return
-    this.#context.send(channelWindowAdjust.encode({ recipientChannel: status.peer.id, bytesToAdd }))
+    this.#credit(channel.status, channel.receiveWindow.consume(bytes))
+  }
+
+  /** See `Machine.widen`. */
+  widen(id: ChannelId, windowBytes: number): void {
+    const channel = this.#channels.get(id)
+    if (channel?.status.phase !== 'open') return
+    this.#credit(channel.status, channel.receiveWindow.widen(windowBytes))
   }
 
   request(id: ChannelId, requestType: string, data: Uint8Array, wantReply: boolean): void {
@@ -448,6 +452,11 @@ export class Mux {
       throw new SshError('SSH_PROTOCOL', `channel ${id} was not being opened`)
     }
     return { channel, status: channel.status }
+  }
+
+  #credit(status: OpenStatus, bytesToAdd: number): void {
+    if (bytesToAdd === 0 || status.receiving !== 'open' || status.sending === 'closed') return
+    this.#context.send(channelWindowAdjust.encode({ recipientChannel: status.peer.id, bytesToAdd }))
   }
 
   #sendPiece(peer: PeerEnd, piece: Uint8Array, extended: number): void {

@@ -13,4 +13,9 @@ export interface Transport {
   close(): Promise<void>
   /** Drops everything at once; pending reads and writes reject with `reason`. */
   abort(reason?: unknown): void
+  /**
+   * Where the stream has a window: lets the peer have so many bytes on their way to us, if that is
+   * more than before. See `Channel.widen`.
+   */
+  widen?(windowBytes: number): void
 }

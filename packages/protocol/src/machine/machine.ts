@@ -328,6 +328,11 @@ export class Machine {
     if (!this.#closed) this.#guard(() => this.#mux.consume(channel, bytes))
   }
 
+  /** Grants the peer a window of `windowBytes` from now on, if that is more than it had. */
+  widen(channel: ChannelId, windowBytes: number): void {
+    if (!this.#closed) this.#guard(() => this.#mux.widen(channel, windowBytes))
+  }
+
   /** Throws SshError `SSH_LIMIT` if too many replies are outstanding. */
   channelRequest(channel: ChannelId, request: string, data: Uint8Array, wantReply: boolean): void {
     if (!this.#closed) this.#mux.request(channel, request, data, wantReply)

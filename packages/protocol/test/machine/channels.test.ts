@@ -81,13 +81,29 @@ test('no more is granted than the window, and credit returns when data is taken'
   assert.is(pair.client.machine.sendData(up, new Uint8Array(5000)), 1000)
   pair.settle()
   assert.is(pair.client.machine.sendData(up, new Uint8Array(1)), 0)
-  pair.server.machine.consume(down, 400)
-  pair.settle()
-  assert.is(pair.client.of('channel-writable').length, 0, 'credit goes out by half windows')
   pair.server.machine.consume(down, 100)
   pair.settle()
+  assert.is(pair.client.of('channel-writable').length, 0, 'credit goes out by eighths')
+  pair.server.machine.consume(down, 25)
+  pair.settle()
   assert.is(pair.client.of('channel-writable').length, 1)
-  assert.is(pair.client.machine.sendData(up, new Uint8Array(5000)), 500)
+  assert.is(pair.client.machine.sendData(up, new Uint8Array(5000)), 125)
+})
+
+test('a window is widened once, and never narrowed', () => {
+  const { pair, client, server } = withChannels(1, { server: { windowBytes: 1000 } })
+  const [up] = client as [ChannelId]
+  const [down] = server as [ChannelId]
+  for (const bytes of [4000, 500, 4000]) pair.server.machine.widen(down, bytes)
+  pair.settle()
+  assert.is(pair.client.machine.sendData(up, new Uint8Array(9000)), 4000)
+  pair.settle()
+  pair.server.machine.consume(down, 400)
+  pair.settle()
+  assert.is(pair.client.of('channel-writable').length, 0, 'credit goes out by eighths of all')
+  pair.server.machine.consume(down, 100)
+  pair.settle()
+  assert.is(pair.client.machine.sendData(up, new Uint8Array(9000)), 500)
 })
 
 test('output that nobody takes is bounded, and channels take turns', () => {
