@@ -11,7 +11,16 @@ export interface WebSocketLike {
   readonly bufferedAmount: number
   send(data: Uint8Array<ArrayBuffer>): void
   close(code?: number, reason?: string): void
-  addEventListener(type: string, listener: (event: never) => void): void
+  addEventListener(type: string, listener: (event: WebSocketEvent) => void): void
+}
+
+/** What is needed of its events. */
+export interface WebSocketEvent {
+  readonly type: string
+  /** Of a message. */
+  readonly data?: unknown
+  /** Of the end. */
+  readonly code?: number
 }
 
 const CONNECTING = 0
@@ -29,6 +38,15 @@ const RECEIVED_BYTES_MAX = 64 * 1024 * 1024
  * A transport over a WebSocket, which may still be connecting. WebSockets know neither
  * back-pressure nor half-close: `write` polls `bufferedAmount`, what arrives before it is read is
  * kept up to 64 MiB, and `close` ends both directions. Failures are SshError `SSH_TRANSPORT`.
+ *
+ * @example
+ * import { connect, type HostKeyVerifier, password, webSocket } from '@sandbox-ssh/protocol'
+ *
+ * // Not run: it is for a browser; behind the URL is a proxy of bytes to an SSH server.
+ * async function logIn(url: string, hostKey: HostKeyVerifier, secret: string) {
+ *   const socket = new WebSocket(url)
+ *   return connect(webSocket(socket), { username: 'ada', hostKey, auth: [password(secret)] })
+ * }
  */
 export function webSocket(socket: WebSocketLike): Transport {
   return new WebSocketTransport(socket)
@@ -48,13 +66,9 @@ class WebSocketTransport implements Transport {
     this.#socket = socket
     socket.binaryType = 'arraybuffer'
     socket.addEventListener('open', () => this.#opened.resolve())
-    socket.addEventListener('message', (event: { readonly data: unknown }) =>
-      this.#message(event.data),
-    )
+    socket.addEventListener('message', ({ data }) => this.#message(data))
     socket.addEventListener('error', () => this.#fail('the WebSocket reported an error'))
-    socket.addEventListener('close', (event: { readonly code?: number }) =>
-      this.#closed(event.code ?? 1000),
-    )
+    socket.addEventListener('close', ({ code }) => this.#closed(code ?? 1000))
     if (socket.readyState === OPEN) this.#opened.resolve()
     else if (socket.readyState !== CONNECTING) this.#closed(1000)
   }
