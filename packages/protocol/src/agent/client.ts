@@ -1,7 +1,7 @@
 /** An agent at the other end of a transport: its keys as signers, and what else it can be asked. */
 import { defaultCrypto } from '../crypto/native.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
-import { rejected } from '../deferred.ts'
+import { ignore, rejected } from '../deferred.ts'
 import { SshError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
 import type { PrivateKey } from '../keys/private-key.ts'
@@ -72,8 +72,13 @@ export interface AgentClient {
  * Speaks to the agent behind `transport`, which it takes over.
  *
  * @example
- * const agent = agentClient(nodeSocket(createConnection(process.env.SSH_AUTH_SOCK)))
- * await connect(transport, { username, hostKey, auth: [publickey(() => agent.list())] })
+ * import { createConnection } from 'node:net'
+ * import { agentClient, nodeSocket, publickey } from '@sandbox-ssh/protocol'
+ *
+ * // Not run: needs the agent of a person.
+ * const agent = agentClient(nodeSocket(createConnection(process.env['SSH_AUTH_SOCK'] ?? '')))
+ * for (const { publicKey } of await agent.list()) console.log(publicKey.fingerprint())
+ * const auth = [publickey(() => agent.list())]
  */
 export function agentClient(
   transport: Transport,
@@ -175,6 +180,8 @@ class Connection implements AgentClient {
 
   async close(): Promise<void> {
     this.#failure ??= new SshError('SSH_ABORTED', 'the connection to the agent was closed')
+    // The agent is to see an end and no failure; nobody waits for it to take what is under way.
+    this.#transport.close().catch(ignore)
     this.#transport.abort(this.#failure)
   }
 

@@ -51,6 +51,30 @@ const EXTENSION_PREFIX = new Writer().string(SESSION_BIND).finish()
  * Rejects with SshError `SSH_PROTOCOL` on broken framing, or with what the transport failed of.
  * Requests are answered one by one, and what is not understood with a failure.
  * Keys with destinations are shown and used only for who is bound to one of them.
+ *
+ * @example
+ * import {
+ *   agentClient,
+ *   generateKey,
+ *   Keyring,
+ *   memoryPair,
+ *   publickey,
+ *   serveAgent,
+ * } from '@sandbox-ssh/protocol'
+ *
+ * const keyring = new Keyring()
+ * keyring.add(generateKey('ed25519'), {}, 'laptop')
+ * const [near, far] = memoryPair()
+ * const serving = serveAgent(far, keyring)
+ *
+ * const agent = agentClient(near)
+ * const client = await pair(
+ *   { auth: { publickey: ({ key }) => key.equals(keyring.keys[0]!) } },
+ *   { auth: [publickey(() => agent.list())] },
+ * )
+ * console.log((await client.run('echo signed by an agent')).text().trim()) // signed by an agent
+ * await agent.close()
+ * await serving
  */
 export async function serveAgent(
   transport: Transport,
