@@ -54,6 +54,16 @@ export type SignerSource =
 /**
  * Public key authentication, RFC 4252 §7. Each key is offered first and signs only if the server
  * would take it. The signature algorithm is the signer's first that the server told it accepts.
+ *
+ * @example
+ * import { generateKey, publickey } from '@sandbox-ssh/protocol'
+ *
+ * const keys = [generateKey('ed25519'), generateKey('ecdsa-nistp256')]
+ * const client = await pair(
+ *   { auth: { publickey: ({ key }) => key.type === 'ecdsa-sha2-nistp256' } },
+ *   { auth: [publickey(keys)] },
+ * )
+ * console.log((await client.run('echo in')).text().trim()) // in
  */
 export function publickey(signers: SignerSource): AuthMethod {
   return { name: 'publickey', start: () => new PublickeyRun(signers) }
@@ -70,6 +80,16 @@ export interface PasswordOptions {
 /**
  * Password authentication, RFC 4252 §8. A function is asked when the server can continue with it,
  * again after a refusal; undefined gives up.
+ *
+ * @example
+ * import { equalBytes, password } from '@sandbox-ssh/protocol'
+ *
+ * const bytes = (text: string) => new TextEncoder().encode(text)
+ * const client = await pair(
+ *   { auth: { password: (given) => equalBytes(bytes(given.password), bytes('correct horse')) } },
+ *   { auth: [password('correct horse')] },
+ * )
+ * console.log((await client.run('echo in')).text().trim()) // in
  */
 export function password(
   source: string | (() => string | undefined | Promise<string | undefined>),
@@ -84,6 +104,22 @@ export function password(
 /**
  * Keyboard-interactive authentication, RFC 4256. `handler` answers each round, with as many texts
  * as there are prompts, which may be none. After a refusal it is not asked again.
+ *
+ * @example
+ * import { keyboardInteractive } from '@sandbox-ssh/protocol'
+ *
+ * const client = await pair(
+ *   {
+ *     auth: {
+ *       keyboardInteractive: async (_, ask) => {
+ *         const [code] = await ask({ prompts: [{ prompt: 'Code: ', echo: false }] })
+ *         return code === '424242'
+ *       },
+ *     },
+ *   },
+ *   { auth: [keyboardInteractive(({ prompts }) => prompts.map(() => '424242'))] },
+ * )
+ * console.log((await client.run('echo in')).text().trim()) // in
  */
 export function keyboardInteractive(
   handler: (challenge: Challenge) => readonly string[] | Promise<readonly string[]>,
@@ -101,6 +137,21 @@ export function keyboardInteractive(
 /**
  * Host-based authentication, RFC 4252 §9: the key of this machine vouches for its user. `hostName`
  * is the name under which the server knows this machine.
+ *
+ * @example
+ * import { generateKey, hostbased } from '@sandbox-ssh/protocol'
+ *
+ * const machine = generateKey('ed25519')
+ * const client = await pair(
+ *   {
+ *     auth: {
+ *       hostbased: ({ key, hostName, clientUser, username }) =>
+ *         key.equals(machine.publicKey) && hostName === 'desk' && clientUser === username,
+ *     },
+ *   },
+ *   { username: 'ada', auth: [hostbased(machine, { hostName: 'desk', clientUser: 'ada' })] },
+ * )
+ * console.log(client.username) // ada
  */
 export function hostbased(
   signer: Signer,
@@ -126,7 +177,18 @@ export function hostbased(
   }
 }
 
-/** The method `none`, RFC 4252 §5.2, for servers that let everybody in. */
+/**
+ * The method `none`, RFC 4252 §5.2, for servers that let everybody in.
+ *
+ * @example
+ * import { none } from '@sandbox-ssh/protocol'
+ *
+ * const client = await pair({ auth: { none: ({ username }) => username === 'guest' } }, {
+ *   username: 'guest',
+ *   auth: [none()],
+ * })
+ * console.log(client.username) // guest
+ */
 export function none(): AuthMethod {
   return { name: 'none', start: () => ({ next: once({ method: 'none' }) }) }
 }
@@ -237,10 +299,31 @@ export interface AuthState {
  * server cannot continue with is tried all the same, for the plan has been told.
  *
  * @example
- * async function* plan({ methods }: AuthState): AuthSteps {
+ * import {
+ *   type AuthState,
+ *   type AuthSteps,
+ *   generateKey,
+ *   keyboardInteractive,
+ *   publickey,
+ * } from '@sandbox-ssh/protocol'
+ *
+ * const key = generateKey('ed25519')
+ * // A key first, then a code if the server wants both.
+ * async function* plan(_: AuthState): AuthSteps {
  *   const { partialSuccess } = yield publickey(key)
- *   if (partialSuccess) yield keyboardInteractive(askForCode)
+ *   if (partialSuccess) yield keyboardInteractive(() => ['424242'])
  * }
+ * const client = await pair(
+ *   {
+ *     auth: {
+ *       publickey: () => ({ continueWith: ['keyboard-interactive'] }),
+ *       keyboardInteractive: async (_, ask) =>
+ *         (await ask({ prompts: [{ prompt: 'Code: ', echo: false }] }))[0] === '424242',
+ *     },
+ *   },
+ *   { auth: plan },
+ * )
+ * console.log((await client.run('echo in')).text().trim()) // in
  */
 export type AuthPlan = (state: AuthState) => AuthSteps
 

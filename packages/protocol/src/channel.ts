@@ -73,6 +73,13 @@ const NOTHING = new Uint8Array(0)
 /**
  * A channel of either side. `close` ends our direction (EOF), `abort` the whole of it (CLOSE); what
  * nobody reads is held back by the window, so memory stays bounded.
+ *
+ * @example
+ * const channel = await client.directTcpip('127.0.0.1', 7)
+ * await channel.write(new TextEncoder().encode('back to me'))
+ * console.log(new TextDecoder().decode(await channel.read())) // back to me
+ * await channel.close()
+ * console.log(await channel.read()) // undefined
  */
 export class Channel implements Transport {
   // What is for this package only reaches private members instead of being seen by users.

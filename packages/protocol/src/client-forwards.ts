@@ -47,6 +47,25 @@ let endOf: (listener: RemoteListener, error: SshError | undefined) => void
  * A port or Unix socket that the server listens on for us, made by `Client.listen` and
  * `Client.listenStreamlocal`. Iterating over it gives the connections; at most 64 wait to be
  * accepted, more are refused. It ends with the connection.
+ *
+ * @example
+ * import { createServer } from 'node:net'
+ * import { nodeListener } from '@sandbox-ssh/protocol'
+ * import { createConnection } from 'node:net'
+ *
+ * // The server opens a real port for us; port 0 lets it choose.
+ * const client = await pair({
+ *   tcpipForward: ({ host, port }) =>
+ *     nodeListener(createServer({ allowHalfOpen: true }).listen(port, host)),
+ * })
+ * const listener = await client.listen('127.0.0.1', 0)
+ * const visitor = createConnection(listener.port, '127.0.0.1').end('knock')
+ * const connection = await listener.accept()
+ * console.log(new TextDecoder().decode(await connection?.transport.read())) // knock
+ * await connection?.transport.close()
+ * visitor.destroy()
+ * await listener.close()
+ * await client.close()
  */
 export class RemoteListener implements Listener, AsyncIterable<RemoteConnection> {
   static {

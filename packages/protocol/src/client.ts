@@ -153,12 +153,24 @@ export interface ExecOptions {
  * Throws TypeError on bad options, naming the one. The transport is closed whenever it fails.
  *
  * @example
+ * import { createConnection } from 'node:net'
+ * import { readFile } from 'node:fs/promises'
+ * import {
+ *   connect,
+ *   knownHosts,
+ *   nodeSocket,
+ *   parsePrivateKey,
+ *   publickey,
+ * } from '@sandbox-ssh/protocol'
+ *
+ * // Not run: needs a server named box.
  * const client = await connect(nodeSocket(createConnection(22, 'box')), {
  *   username: 'ada',
- *   hostKey: knownHosts(text, 'box'),
- *   auth: [publickey(key)],
+ *   hostKey: knownHosts(await readFile('known_hosts', 'utf8'), 'box'),
+ *   auth: [publickey(await parsePrivateKey(await readFile('id_ed25519', 'utf8')))],
  * })
  * console.log((await client.run('uname -a')).text())
+ * await client.close()
  */
 export async function connect(transport: Transport, options: ClientOptions): Promise<Client> {
   requireTransport(transport)
@@ -179,7 +191,20 @@ let establish: (transport: Transport, options: ClientOptions) => Promise<Client>
 
 const SESSION: ChannelOptions = { stderr: 'pipe', closeWhenEnded: false }
 
-/** A connection whose user is in, made by `connect`. */
+/**
+ * A connection whose user is in, made by `connect`.
+ *
+ * @example
+ * const sorted = await client.run('cat', { stdin: 'hello' })
+ * console.log(sorted.code, sorted.text()) // 0 hello
+ *
+ * const process = await client.exec('echo streamed', { stderr: 'ignore' })
+ * const text = await new Response(process.stdout).text()
+ * console.log(text.trim(), (await process.exit).code) // streamed 0
+ *
+ * console.log((await client.ping()) >= 0, client.negotiated.kex) // true mlkem768x25519-sha256
+ * await client.close()
+ */
 export class Client {
   static {
     establish = async (transport, options) => {
@@ -377,8 +402,20 @@ export class Client {
    * Rejects with SshError `SSH_REQUEST_REFUSED` if the server will not.
    *
    * @example
-   * await using listener = await client.listen('localhost', 8080)
-   * for await (const { transport } of listener) void serveWeb(transport)
+   * import { createConnection, createServer } from 'node:net'
+   * import { nodeListener } from '@sandbox-ssh/protocol'
+   *
+   * const client = await pair({
+   *   tcpipForward: ({ host, port }) =>
+   *     nodeListener(createServer({ allowHalfOpen: true }).listen(port, host)),
+   * })
+   * await using listener = await client.listen('127.0.0.1', 0)
+   * createConnection(listener.port, '127.0.0.1').end('hello')
+   * for await (const { transport } of listener) {
+   *   console.log(new TextDecoder().decode(await transport.read())) // hello
+   *   await transport.close()
+   *   break
+   * }
    */
   async listen(host: string, port: number, options: WaitOptions = {}): Promise<RemoteListener> {
     requireString(host, 'host')

@@ -52,7 +52,16 @@ export interface SshErrorOptions {
   readonly cause?: unknown
 }
 
-/** The base of every error this package raises on account of a peer, a key or a transport. */
+/**
+ * The base of every error this package raises on account of a peer, a key or a transport.
+ *
+ * @example
+ * import { SshError } from '@sandbox-ssh/protocol'
+ *
+ * const error = await client.subsystem('nothing').catch((caught: unknown) => caught)
+ * if (!(error instanceof SshError)) throw error
+ * console.log(error.code) // SSH_REQUEST_REFUSED
+ */
 export class SshError extends Error {
   override readonly name: string = 'SshError'
   readonly code: SshErrorCode
@@ -63,7 +72,17 @@ export class SshError extends Error {
   }
 }
 
-/** The connection was ended by a SSH_MSG_DISCONNECT (RFC 4253 §11.1). */
+/**
+ * The connection was ended by a SSH_MSG_DISCONNECT (RFC 4253 §11.1).
+ *
+ * @example
+ * import { DISCONNECT, DisconnectError } from '@sandbox-ssh/protocol'
+ *
+ * await client.close()
+ * const error = await client.run('echo').catch((caught: unknown) => caught)
+ * const reason = error instanceof DisconnectError ? error.reason : undefined
+ * console.log(reason === undefined || reason === DISCONNECT.BY_APPLICATION) // true
+ */
 export class DisconnectError extends SshError {
   override readonly name = 'DisconnectError'
   /** Reason code of RFC 4253 §11.1; see `DISCONNECT` in `wire/numbers.ts`. */
@@ -84,7 +103,18 @@ export class DisconnectError extends SshError {
   }
 }
 
-/** The peer refused to open a channel. */
+/**
+ * The peer refused to open a channel.
+ *
+ * @example
+ * import { ChannelOpenError, OPEN_FAILURE } from '@sandbox-ssh/protocol'
+ *
+ * // A server without a handler for forwards prohibits them.
+ * const client = await pair({})
+ * const error = await client.directTcpip('10.0.0.1', 22).catch((caught: unknown) => caught)
+ * if (!(error instanceof ChannelOpenError)) throw error
+ * console.log(error.reason === OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED) // true
+ */
 export class ChannelOpenError extends SshError {
   override readonly name = 'ChannelOpenError'
   /** Reason code of RFC 4254 §5.1; see `OPEN_FAILURE` in `wire/numbers.ts`. */
@@ -96,7 +126,17 @@ export class ChannelOpenError extends SshError {
   }
 }
 
-/** No offered method let us in (RFC 4252 §5.1). */
+/**
+ * No offered method let us in (RFC 4252 §5.1).
+ *
+ * @example
+ * import { AuthenticationError, password } from '@sandbox-ssh/protocol'
+ *
+ * const attempt = pair({ auth: { password: () => false } }, { auth: [password('guess')] })
+ * const error = await attempt.catch((caught: unknown) => caught)
+ * if (!(error instanceof AuthenticationError)) throw error
+ * console.log(error.code, error.methods) // SSH_AUTHENTICATION [ 'password' ]
+ */
 export class AuthenticationError extends SshError {
   override readonly name = 'AuthenticationError'
   /** Methods the server would still have taken. */

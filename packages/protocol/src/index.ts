@@ -1,4 +1,7 @@
-/** The public list of the package. */
+/**
+ * The SSH protocol: `connect` makes a client and `serve` a server, over any `Transport`. Everything
+ * rejects with an `SshError`, whose `code` tells what went wrong.
+ */
 export type { KeyConstraints } from './agent/added-key.ts'
 export { type AgentKeysOptions, agentKeys } from './agent/auth.ts'
 export { type AddOptions, type AgentClient, agentClient } from './agent/client.ts'

@@ -43,7 +43,16 @@ export interface PtyOptions {
   readonly modes?: TerminalModes
 }
 
-/** A running program, made by `Client.exec` and `Client.shell`. */
+/**
+ * A running program, made by `Client.exec` and `Client.shell`.
+ *
+ * @example
+ * const process = await client.exec('cat', { stderr: 'ignore' })
+ * await process.write(new TextEncoder().encode('in and out'))
+ * await process.end()
+ * console.log(await new Response(process.stdout).text()) // in and out
+ * console.log((await process.exit).code) // 0
+ */
 export class RemoteProcess {
   /** The session channel underneath, for requests of other kinds. */
   readonly channel: Channel

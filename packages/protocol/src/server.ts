@@ -130,12 +130,30 @@ export interface ServerOptions {
  * `SSH_CONNECTION_LOST`, … Throws TypeError on bad options, naming the one.
  *
  * @example
- * const connection = await serve(nodeSocket(socket), {
+ * import {
+ *   connect,
+ *   generateKey,
+ *   memoryPair,
+ *   pinned,
+ *   publickey,
+ *   serve,
+ * } from '@sandbox-ssh/protocol'
+ *
+ * const [near, far] = memoryPair()
+ * const [hostKey, userKey] = [generateKey('ed25519'), generateKey('ed25519')]
+ * const serving = serve(far, {
  *   hostKeys: [hostKey],
- *   auth: { publickey: ({ key }) => allowed.has(key.fingerprint()) },
- *   exec: async ({ command, stdout }) => (command === 'true' ? 0 : 1),
+ *   auth: { publickey: ({ key }) => key.equals(userKey.publicKey) },
+ *   exec: ({ command }) => (command === 'true' ? 0 : 1),
  * })
- * await connection.closed
+ * const client = await connect(near, {
+ *   username: 'ada',
+ *   hostKey: pinned(hostKey.publicKey),
+ *   auth: [publickey(userKey)],
+ * })
+ * console.log((await serving).username, (await client.run('true')).code) // ada 0
+ * await client.close()
+ * await (await serving).closed
  */
 export async function serve(
   transport: Transport,
@@ -150,7 +168,22 @@ export async function serve(
 /** Makes one and waits for the end of its handshake. */
 let establish: (transport: Transport, options: ServerOptions) => Promise<ServerConnection>
 
-/** A connection whose user is in, made by `serve`. */
+/**
+ * A connection whose user is in, made by `serve`.
+ *
+ * @example
+ * import { connect, generateKey, memoryPair, none, pinned, serve } from '@sandbox-ssh/protocol'
+ *
+ * const [near, far] = memoryPair()
+ * const hostKey = generateKey('ed25519')
+ * const [connection, client] = await Promise.all([
+ *   serve(far, { hostKeys: [hostKey], auth: { none: () => true } }),
+ *   connect(near, { username: 'guest', hostKey: pinned(hostKey.publicKey), auth: [none()] }),
+ * ])
+ * console.log(connection.username, connection.publicKey) // guest undefined
+ * await connection.close()
+ * console.log((await client.closed)?.code) // SSH_DISCONNECTED
+ */
 export class ServerConnection {
   static {
     establish = async (transport, options) => {

@@ -8,6 +8,18 @@ import type { Transport } from './io/transport.ts'
  *
  * `leftGone`, if given, resolves when `left` is gone altogether, as a channel is after CLOSE. Then
  * `right` is let go once what had come was passed on, though it might never end by itself.
+ *
+ * @example
+ * import { memoryPair, splice } from '@sandbox-ssh/protocol'
+ *
+ * const [browser, proxyLeft] = memoryPair()
+ * const [proxyRight, site] = memoryPair()
+ * const passing = splice(proxyLeft, proxyRight)
+ * await browser.write(new TextEncoder().encode('GET /'))
+ * console.log(new TextDecoder().decode(await site.read())) // GET /
+ * await browser.close()
+ * await site.close()
+ * await passing
  */
 export async function splice(
   left: Transport,

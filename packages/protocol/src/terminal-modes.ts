@@ -80,6 +80,13 @@ const NAMES: ReadonlyMap<number, string> = new Map(
 /**
  * Modes as the `modes` string of a pty-req. Throws RangeError naming a mode that is unknown or
  * whose value does not fit 32 bits.
+ *
+ * @example
+ * import { decodeTerminalModes, encodeTerminalModes, opcodeOf } from '@sandbox-ssh/protocol'
+ *
+ * const bytes = encodeTerminalModes({ ECHO: 0, VINTR: 3 })
+ * console.log(decodeTerminalModes(bytes)) // { ECHO: 0, VINTR: 3 }
+ * console.log(opcodeOf('ECHO')) // 53
  */
 export function encodeTerminalModes(modes: TerminalModes): Uint8Array {
   const writer = new Writer(64)

@@ -14,6 +14,15 @@ const HANDLES_MAX = 960
  * Each SSH connection dials its own, so that one that stalls holds up no stranger, and its end
  * takes with it what the agent holds for it. A sandbox that was restarted is dialled again by the
  * next session. Nothing is dialled before a user is in: relays have few places.
+ *
+ * @example
+ * import { GuestConnection, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const guest = new GuestConnection(() => sandbox('local:devbox').connectAgent())
+ * // Dialled when it is first asked for.
+ * const agent = await guest.agent()
+ * console.log(agent.generation) // …
+ * await guest.close()
  */
 export class GuestConnection {
   readonly settings: SessionSettings

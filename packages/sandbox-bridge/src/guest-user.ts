@@ -4,7 +4,17 @@ import { AgentError } from './agent/error.ts'
 import type { ReadyUser } from './agent/messages.ts'
 import type { SessionSettings } from './settings.ts'
 
-/** The login names nobody in the guest. */
+/**
+ * The login names nobody in the guest.
+ *
+ * @example
+ * import { GuestConnection, GuestUserError, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const guest = new GuestConnection(() => sandbox('local:devbox').connectAgent())
+ * const error = await guest.user('nobody-of-that-name').catch((caught: unknown) => caught)
+ * console.log(error instanceof GuestUserError) // true
+ * await guest.close()
+ */
 export class GuestUserError extends Error {
   override readonly name = 'GuestUserError'
 }

@@ -1,4 +1,7 @@
-/** Into a sandbox by SSH: sessions, files and forwards through its guest agent. */
+/**
+ * Into a sandbox by SSH: sessions, files and forwards through its guest agent. `sandbox` is where to
+ * begin.
+ */
 export { type AgentCallOptions, AgentClient, type AgentClientOptions } from './agent/client.ts'
 export { AgentError, type AgentErrorKind } from './agent/error.ts'
 export { signalName, signalNumber } from './agent/signals.ts'

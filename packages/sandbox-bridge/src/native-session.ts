@@ -46,6 +46,14 @@ export interface NativeSession {
 /**
  * Opens a native session to `sandbox(…)` and gives its client. Closing the client ends the session.
  * @throws SandboxError, AgentError if the sandbox cannot be reached
+ *
+ * @example
+ * import { openNativeSession, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const client = await openNativeSession(sandbox('local:devbox'))
+ * const channel = await client.run('cat', { stdin: 'the SSH client itself' })
+ * console.log(channel.text()) // the SSH client itself
+ * await client.close()
  */
 export async function openNativeSession(
   sandbox: Sandbox,
@@ -54,7 +62,16 @@ export async function openNativeSession(
   return (await nativeSession(sandbox, options)).client
 }
 
-/** The same with both ends in hand. */
+/**
+ * The same with both ends in hand.
+ *
+ * @example
+ * import { nativeSession, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const session = await nativeSession(sandbox('local:devbox'), { user: 'root' })
+ * console.log((await session.client.run('exit 4')).code) // 4
+ * await session.close()
+ */
 export async function nativeSession(
   sandbox: Sandbox,
   options: NativeSessionOptions = {},

@@ -38,14 +38,27 @@ export type SandboxSource = string | SandboxTarget | SandboxDial
  * @throws SandboxError `SANDBOX_NAME_INVALID`, `CONFIG_INVALID`; TypeError for a bad option
  *
  * @example
+ * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
  * await using client = await sandbox('local:devbox').ssh().openClient()
- * console.log((await client.exec('uname -a')).stdout.toString())
+ * console.log((await client.exec('echo hello')).stdout.toString().trim()) // hello
  */
 export function sandbox(source: SandboxSource, options: SandboxOptions = {}): Sandbox {
   return new Sandbox(source, options)
 }
 
-/** One sandbox. Holds no resource: connections do. */
+/**
+ * One sandbox. Holds no resource: connections do.
+ *
+ * @example
+ * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const devbox = sandbox('local:devbox', { env: { PROJECT: 'site' }, workdir: '/tmp' })
+ * console.log(devbox.label, devbox.user, devbox.settings.workdir) // local:devbox root /tmp
+ * await using client = await devbox.ssh().openClient()
+ * const { stdout } = await client.exec('echo $PROJECT in $PWD')
+ * console.log(stdout.toString().trim()) // site in /tmp
+ */
 export class Sandbox {
   /** The sandbox as the user would write it, for messages. */
   readonly label: string

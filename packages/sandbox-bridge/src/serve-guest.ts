@@ -37,8 +37,20 @@ export interface GuestPolicy {
  * The handlers for `serve` that put a guest behind one connection.
  *
  * @example
- * const guest = new GuestConnection(async () => AgentClient.connect(await dial()))
- * await serve(transport, { hostKeys, auth, ...guestHandlers(guest) })
+ * import { generateKey, none, pinned } from '@sandbox-ssh/protocol'
+ * import { GuestConnection, guestHandlers, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const guest = new GuestConnection(() => sandbox('local:devbox').connectAgent())
+ * // Among handlers of your own: here programs run in the guest, and forwards do not exist.
+ * const { directTcpip: _, ...handlers } = guestHandlers(guest, { user: 'root' })
+ * const hostKey = generateKey('ed25519')
+ * const client = await pair(
+ *   { hostKeys: [hostKey], auth: { none: () => true }, ...handlers },
+ *   { hostKey: pinned(hostKey.publicKey), auth: [none()] },
+ * )
+ * console.log((await client.run('echo inside')).text().trim()) // inside
+ * await client.close()
+ * await guest.close()
  */
 export function guestHandlers(
   guest: GuestConnection,
@@ -86,6 +98,26 @@ export interface ServeGuestOptions
 /**
  * Serves one connection to a guest, whose connection ends with it.
  * @throws SshError if nobody gets in
+ *
+ * @example
+ * import { connect, generateKey, memoryPair, pinned, publickey } from '@sandbox-ssh/protocol'
+ * import { GuestConnection, sandbox, serveGuest } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const [hostKey, user] = [generateKey('ed25519'), generateKey('ed25519')]
+ * const guest = new GuestConnection(() => sandbox('local:devbox').connectAgent())
+ * const [near, far] = memoryPair()
+ * const serving = serveGuest(far, guest, {
+ *   hostKeys: [hostKey],
+ *   auth: { publickey: ({ key }) => key.equals(user.publicKey) },
+ * })
+ * const client = await connect(near, {
+ *   username: 'root',
+ *   hostKey: pinned(hostKey.publicKey),
+ *   auth: [publickey(user)],
+ * })
+ * console.log((await client.run('echo inside')).text().trim()) // inside
+ * await client.close()
+ * await (await serving).closed
  */
 export async function serveGuest(
   transport: Transport,

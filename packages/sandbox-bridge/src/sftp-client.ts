@@ -1,7 +1,19 @@
 /** The SFTP client of `SshClient.sftp`: everything of ours, and the names of microsandbox's SDK. */
 import { type ReadOptions, SftpClient as SftpClientBase } from '@sandbox-ssh/sftp'
 
-/** An SFTP session in a sandbox. Relative paths start in the user's home. */
+/**
+ * An SFTP session in a sandbox. Relative paths start in the user's home.
+ *
+ * @example
+ * import { sandbox, type SftpClient } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * await using client = await sandbox('local:devbox').ssh().openClient()
+ * const sftp: SftpClient = await client.sftp()
+ * await sftp.write('/tmp/note', 'in the sandbox')
+ * console.log((await sftp.read('/tmp/note')).toString()) // in the sandbox
+ * await sftp.removeFile('/tmp/note')
+ * await sftp.close()
+ */
 export class SftpClient extends SftpClientBase {
   /** A file's contents. Rejects with `SSH_LIMIT` past 1 GiB, unless `length` allows more. */
   override async read(path: string, options: ReadOptions = {}): Promise<Buffer> {

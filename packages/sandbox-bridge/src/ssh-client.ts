@@ -59,7 +59,22 @@ export interface SshAttachOptions {
   readonly detachKeys?: string | undefined
 }
 
-/** A client in a sandbox. Calls may overlap; each program has a channel of its own. */
+/**
+ * A client in a sandbox. Calls may overlap; each program has a channel of its own.
+ *
+ * @example
+ * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const client = await sandbox('local:devbox').ssh().openClient()
+ * const sorted = await client.exec('sort', { stdin: 'pear\napple\n' })
+ * console.log(sorted.status, sorted.stdout.toString().split('\n')[0]) // 0 apple
+ * console.log((await client.exec('exit 7')).status) // 7
+ *
+ * // What streams goes through the SSH client underneath.
+ * const process = await client.connection.exec('echo one; echo two', { stderr: 'ignore' })
+ * console.log((await new Response(process.stdout).text()).length) // 8
+ * await client.close()
+ */
 export class SshClient {
   readonly #sandbox: Sandbox
   readonly #options: SshClientOptions
@@ -185,7 +200,15 @@ export class SshClient {
   }
 }
 
-/** The exit status that stands for how a program ended: its own, or 128+n for signal n. */
+/**
+ * The exit status that stands for how a program ended: its own, or 128+n for signal n.
+ *
+ * @example
+ * import { exitStatus } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * console.log(exitStatus({ code: 3 })) // 3
+ * console.log(exitStatus({ signal: 'TERM', coreDumped: false, message: '' })) // 143
+ */
 export function exitStatus(status: ExitStatus): number {
   return status.code ?? signalStatus(status.signal)
 }

@@ -5,7 +5,22 @@ import { prepareServer } from './server/prepare.ts'
 import { SshClient, type SshClientOptions } from './ssh-client.ts'
 import type { SshServer } from './ssh-server.ts'
 
-/** SSH for one sandbox, with the names of microsandbox's SDK. */
+/**
+ * SSH for one sandbox, with the names of microsandbox's SDK.
+ *
+ * @example
+ * import { generateKey } from '@sandbox-ssh/protocol'
+ * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const ssh = sandbox('local:devbox').ssh()
+ * const client = await ssh.openClient({ user: 'root' })
+ * console.log((await client.exec('id -un')).stdout.toString().trim()) // root
+ * await client.close()
+ *
+ * const server = await ssh.prepareServer({ authorizedKeys: [generateKey('ed25519').publicKey] })
+ * console.log(server.connectionCount) // 0
+ * await server.close()
+ */
 export class SandboxSshOps {
   readonly #sandbox: Sandbox
 

@@ -43,7 +43,31 @@ interface Serving {
   done: Promise<void>
 }
 
-/** Serves SSH connections to one sandbox, or to many. Keys are loaded; no socket is open. */
+/**
+ * Serves SSH connections to one sandbox, or to many. Keys are loaded; no socket is open.
+ *
+ * @example
+ * import { connect, generateKey, memoryPair, pinned, publickey } from '@sandbox-ssh/protocol'
+ * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const user = generateKey('ed25519')
+ * const server = await sandbox('local:devbox')
+ *   .ssh()
+ *   .prepareServer({ hostKeys: [generateKey('ed25519')], authorizedKeys: [user.publicKey] })
+ *
+ * // Any stream of bytes will do; here it is memory.
+ * const [near, far] = memoryPair()
+ * const serving = server.serveConnection(far)
+ * const client = await connect(near, {
+ *   username: 'root',
+ *   hostKey: pinned(...server.hostKeys),
+ *   auth: [publickey(user)],
+ * })
+ * console.log((await client.run('echo from outside')).text().trim()) // from outside
+ * await client.close()
+ * await serving
+ * await server.close()
+ */
 export class SshServer {
   readonly #site: Site
   readonly #options: ServingOptions
@@ -94,8 +118,19 @@ export class SshServer {
    * goes wrong on one is told as an event and is no matter for the others. Rejects if listening fails.
    *
    * @example
-   * const server = createServer({ allowHalfOpen: true, noDelay: true }).listen(2222, '127.0.0.1')
-   * await sshServer.serve(await nodeListener(server))
+   * import { createServer } from 'node:net'
+   * import { generateKey, nodeListener } from '@sandbox-ssh/protocol'
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * const options = { authorizedKeys: [generateKey('ed25519').publicKey] }
+   * const sshServer = await sandbox('local:devbox').ssh().prepareServer(options)
+   * const server = createServer({ allowHalfOpen: true, noDelay: true }).listen(0, '127.0.0.1')
+   * const listener = await nodeListener(server)
+   * const serving = sshServer.serve(listener)
+   * console.log((listener.port ?? 0) > 0) // true
+   * await listener.close()
+   * await serving
+   * await sshServer.close()
    */
   async serve(
     listener: Pick<Listener, 'accept'> | { accept(): Promise<AcceptedConnection | undefined> },

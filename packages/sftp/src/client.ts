@@ -37,9 +37,13 @@ export interface OpenSftpOptions {
  * Opens an SFTP session: the subsystem `sftp` of an SSH client, or directly over a transport.
  * Rejects with SshError: `SSH_REQUEST_REFUSED` if the server has no such subsystem,
  * `SSH_CONNECTION_LOST`, `SSH_PROTOCOL` if what answers is not SFTP version 3, `SSH_ABORTED`.
+ *
  * @example
+ * import { openSftp } from '@sandbox-ssh/sftp'
+ *
  * await using sftp = await openSftp(client)
- * await sftp.write('greeting', 'hello\n')
+ * await sftp.write('/greeting', 'hello')
+ * console.log(await sftp.readText('/greeting')) // hello
  */
 export function openSftp(
   source: SftpSource | Transport,
@@ -82,6 +86,15 @@ export interface WritableOptions extends WriteOptions {
  * An SFTP session. Paths are strings as `decodePath` makes them; relative ones start in the user's
  * home. Everything rejects with SftpError if the server refuses, SshError `SSH_CONNECTION_LOST` once
  * the session is over.
+ *
+ * @example
+ * await sftp.mkdirs('/var/log')
+ * await sftp.write('/var/log/today', 'all quiet')
+ * console.log((await sftp.stat('/var/log/today')).size) // 9
+ * console.log((await sftp.list('/var/log')).map(({ name }) => name)) // [ 'today' ]
+ * await sftp.rename('/var/log/today', '/var/log/yesterday')
+ * console.log(await sftp.exists('/var/log/today')) // false
+ * await sftp.removeAll('/var')
  */
 export class SftpClient {
   readonly #requests: Requests
@@ -428,8 +441,13 @@ export class SftpClient {
   /**
    * Copies a file or tree from the server into `local`: a disk (`nodeFileSystem`), memory, or another
    * server's `fileSystem`.
+   *
    * @example
-   * await sftp.get('/var/log', nodeFileSystem(fs), 'logs', { recursive: true, preserve: true })
+   * import { memoryFileSystem } from '@sandbox-ssh/sftp'
+   *
+   * const here = memoryFileSystem()
+   * const { files } = await sftp.get('/etc', here, '/etc', { recursive: true, preserve: true })
+   * console.log(files) // 1
    */
   get(
     remotePath: string,

@@ -12,6 +12,18 @@ import { errnoError } from './status.ts'
  *
  * What this cannot withstand is somebody else with access to the same tree, who swaps a directory
  * for a link between our look and our act; against that the system's own chroot or a sandbox helps.
+ *
+ * @example
+ * import { confinedFileSystem, memoryFileSystem, openSftp, sftpServer } from '@sandbox-ssh/sftp'
+ *
+ * const disk = memoryFileSystem()
+ * await disk.mkdir('/users', 0o755)
+ * await disk.mkdir('/users/ada', 0o755)
+ * const files = confinedFileSystem(disk, '/users/ada')
+ * const sftp = await openSftp(await pair({ subsystems: { sftp: sftpServer(files) } }))
+ * await sftp.write('/../../note', 'stays inside')
+ * console.log(await sftp.realpath('/../..')) // /
+ * console.log((await disk.stat('/users/ada/note')).size) // 12
  */
 export function confinedFileSystem(files: SftpFileSystem, root: string): SftpFileSystem {
   const confinement = new Confinement(files, root)

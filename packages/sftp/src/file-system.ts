@@ -203,17 +203,44 @@ export interface SftpFileSystem {
   close?(): Promise<void>
 }
 
-/** Whether the attributes are a directory's. */
+/**
+ * Whether the attributes are a directory's.
+ *
+ * @example
+ * import { FILE_TYPE, isDirectory, isFile } from '@sandbox-ssh/sftp'
+ *
+ * const attributes = await sftp.stat('/etc')
+ * console.log(isDirectory(attributes), isFile(attributes)) // true false
+ * console.log(((attributes.mode ?? 0) & FILE_TYPE.MASK) === FILE_TYPE.DIRECTORY) // true
+ */
 export function isDirectory(attributes: FileAttributes): boolean {
   return typeOf(attributes) === FILE_TYPE.DIRECTORY
 }
 
-/** Whether the attributes are a regular file's. */
+/**
+ * Whether the attributes are a regular file's.
+ *
+ * @example
+ * import { isFile } from '@sandbox-ssh/sftp'
+ *
+ * const entries = await sftp.list('/etc')
+ * const files = entries.filter(({ attributes }) => isFile(attributes))
+ * console.log(files.map(({ name }) => name)) // [ 'motd' ]
+ */
 export function isFile(attributes: FileAttributes): boolean {
   return typeOf(attributes) === FILE_TYPE.FILE
 }
 
-/** Whether the attributes are a symbolic link's own. */
+/**
+ * Whether the attributes are a symbolic link's own.
+ *
+ * @example
+ * import { isSymlink } from '@sandbox-ssh/sftp'
+ *
+ * await sftp.symlink('/etc/motd', '/latest')
+ * console.log(isSymlink(await sftp.lstat('/latest'))) // true
+ * console.log(isSymlink(await sftp.stat('/latest'))) // false
+ */
 export function isSymlink(attributes: FileAttributes): boolean {
   return typeOf(attributes) === FILE_TYPE.SYMLINK
 }

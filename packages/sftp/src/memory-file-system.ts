@@ -74,6 +74,18 @@ interface Found {
 /**
  * An empty tree. It belongs to one user, so permissions are kept and shown but not enforced.
  * Everything OpenSSH's extensions ask for is there.
+ *
+ * @example
+ * import { memoryPair } from '@sandbox-ssh/protocol'
+ * import { memoryFileSystem, openSftp, serveSftp } from '@sandbox-ssh/sftp'
+ *
+ * const [near, far] = memoryPair()
+ * const serving = serveSftp(far, memoryFileSystem())
+ * const sftp = await openSftp(near)
+ * await sftp.write('/note', 'in memory')
+ * console.log(await sftp.readText('/note')) // in memory
+ * await sftp.close()
+ * await serving
  */
 export function memoryFileSystem(options: MemoryFileSystemOptions = {}): SftpFileSystem {
   return new MemoryFileSystem(options)

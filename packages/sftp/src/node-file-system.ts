@@ -119,9 +119,18 @@ export interface NodeFileSystemOptions {
 
 /**
  * The disk as this process may use it.
+ *
  * @example
  * import * as fs from 'node:fs/promises'
- * serve(transport, { …, subsystems: { sftp: sftpServer(nodeFileSystem(fs)) } })
+ * import { tmpdir } from 'node:os'
+ * import { joinPath, nodeFileSystem, openSftp, sftpServer } from '@sandbox-ssh/sftp'
+ *
+ * const client = await pair({ subsystems: { sftp: sftpServer(nodeFileSystem(fs)) } })
+ * const sftp = await openSftp(client)
+ * const path = joinPath(tmpdir(), `example-${process.pid}`)
+ * await sftp.write(path, 'on the disk')
+ * console.log(await fs.readFile(path, 'utf8')) // on the disk
+ * await sftp.remove(path)
  */
 export function nodeFileSystem(fs: NodeFs, options: NodeFileSystemOptions = {}): SftpFileSystem {
   return new NodeFileSystem(fs, options)

@@ -10,7 +10,17 @@
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const encoder = new TextEncoder()
 
-/** Turns a name from the wire into a string, losslessly. */
+/**
+ * Turns a name from the wire into a string, losslessly.
+ *
+ * @example
+ * import { decodePath, encodePath, printablePath } from '@sandbox-ssh/sftp'
+ *
+ * // A name in Latin-1 is no UTF-8, and survives all the same.
+ * const name = decodePath(new Uint8Array([0x63, 0x61, 0x66, 0xe9]))
+ * console.log(printablePath(name)) // caf\xe9
+ * console.log(encodePath(name).length) // 4
+ */
 export function decodePath(bytes: Uint8Array): string {
   try {
     return strict.decode(bytes)
@@ -22,6 +32,11 @@ export function decodePath(bytes: Uint8Array): string {
 /**
  * Turns a string from `decodePath`, or any well-formed string, into the bytes for the wire.
  * @throws TypeError for a lone surrogate that stands for no byte
+ *
+ * @example
+ * import { encodePath } from '@sandbox-ssh/sftp'
+ *
+ * console.log(encodePath('é').length) // 2
  */
 export function encodePath(path: string): Uint8Array {
   if (!/[\ud800-\udfff]/.test(path)) return encoder.encode(path)
@@ -36,7 +51,14 @@ export function encodePath(path: string): Uint8Array {
   return Uint8Array.from(parts)
 }
 
-/** The path for messages and terminals: undecodable bytes and control characters as `\xNN`. */
+/**
+ * The path for messages and terminals: undecodable bytes and control characters as `\xNN`.
+ *
+ * @example
+ * import { printablePath } from '@sandbox-ssh/sftp'
+ *
+ * console.log(printablePath('clear\u001b[2Jed')) // clear\x1b[2Jed
+ */
 export function printablePath(path: string): string {
   let text = ''
   for (const character of path) {
@@ -49,19 +71,40 @@ export function printablePath(path: string): string {
   return text
 }
 
-/** `name` inside `directory`; an absolute `name` stands for itself. */
+/**
+ * `name` inside `directory`; an absolute `name` stands for itself.
+ *
+ * @example
+ * import { joinPath } from '@sandbox-ssh/sftp'
+ *
+ * console.log(joinPath('/var', 'log'), joinPath('/var', '/etc')) // /var/log /etc
+ */
 export function joinPath(directory: string, name: string): string {
   if (name.startsWith('/') || directory === '') return name
   return directory.endsWith('/') ? directory + name : `${directory}/${name}`
 }
 
-/** The last component, without trailing slashes; `/` for the root. */
+/**
+ * The last component, without trailing slashes; `/` for the root.
+ *
+ * @example
+ * import { baseName, parentPath } from '@sandbox-ssh/sftp'
+ *
+ * console.log(baseName('/var/log/'), parentPath('/var/log'), parentPath('log')) // log /var .
+ */
 export function baseName(path: string): string {
   const trimmed = trimSlashes(path)
   return trimmed === '/' ? '/' : trimmed.slice(trimmed.lastIndexOf('/') + 1)
 }
 
-/** All but the last component: `.` for a bare name, `/` for what lies in the root. */
+/**
+ * All but the last component: `.` for a bare name, `/` for what lies in the root.
+ *
+ * @example
+ * import { parentPath } from '@sandbox-ssh/sftp'
+ *
+ * console.log(parentPath('/etc')) // /
+ */
 export function parentPath(path: string): string {
   const trimmed = trimSlashes(path)
   const slash = trimmed.lastIndexOf('/')
@@ -72,6 +115,11 @@ export function parentPath(path: string): string {
 /**
  * An absolute path without `.`, `..` and doubled slashes, by text alone: `..` after a symbolic link
  * goes where the text says, not where the link leads. `..` stops at the root.
+ *
+ * @example
+ * import { normalizePath } from '@sandbox-ssh/sftp'
+ *
+ * console.log(normalizePath('/var//log/./../lib')) // /var/lib
  */
 export function normalizePath(path: string): string {
   const parts: string[] = []
@@ -85,6 +133,11 @@ export function normalizePath(path: string): string {
 /**
  * Whether `name` can be one entry of a directory. A hostile peer that names an entry `..` or `a/b`
  * would have us write outside the directory we meant.
+ *
+ * @example
+ * import { isEntryName } from '@sandbox-ssh/sftp'
+ *
+ * console.log(isEntryName('note.txt'), isEntryName('..'), isEntryName('a/b')) // true false false
  */
 export function isEntryName(name: string): boolean {
   return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name)

@@ -231,7 +231,16 @@ export class RemoteFileSystem implements SftpFileSystem {
   }
 }
 
-/** A file open at a server. Requests may overlap; none is retried. */
+/**
+ * A file open at a server. Requests may overlap; none is retried.
+ *
+ * @example
+ * const file = await sftp.open('/etc/motd', { read: true, write: true })
+ * await file.write(new TextEncoder().encode('ALL'), 0)
+ * const start = await file.view(9, 0)
+ * console.log(new TextDecoder().decode(start)) // ALL quiet
+ * await file.close()
+ */
 export class RemoteFile implements SftpFile {
   readonly #requests: Requests
   readonly #files: RemoteFileSystem

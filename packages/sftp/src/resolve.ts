@@ -20,6 +20,14 @@ export interface ResolveOptions {
 /**
  * The path of `path` (absolute, seen from `root`) without links, `.` and `..`, as an absolute path
  * seen from `root` too. The last component need not exist. Rejects with ENOENT, ENOTDIR or ELOOP.
+ *
+ * @example
+ * import { memoryFileSystem, resolvePath } from '@sandbox-ssh/sftp'
+ *
+ * const files = memoryFileSystem()
+ * await files.mkdir('/var', 0o755)
+ * await files.symlink('/var', '/link')
+ * console.log(await resolvePath(files, '/link/log', { followLast: true })) // /var/log
  */
 export async function resolvePath(
   files: Walkable,

@@ -19,7 +19,15 @@ export interface ScpCommand {
   readonly paths: readonly string[]
 }
 
-/** The command line, its paths quoted for a POSIX shell. */
+/**
+ * The command line, its paths quoted for a POSIX shell.
+ *
+ * @example
+ * import { formatScpCommand } from '@sandbox-ssh/sftp'
+ *
+ * const flags = { recursive: true, preserve: false, directory: false }
+ * console.log(formatScpCommand({ side: 'sink', paths: ['/my files'], ...flags })) // scp -tr -- '/my files'
+ */
 export function formatScpCommand(command: ScpCommand): string {
   const flags =
     (command.side === 'source' ? '-f' : '-t') +
@@ -40,6 +48,13 @@ function quote(path: string): string {
  * Reads a command line as a POSIX shell would, if it is scp's own and needs no shell: quotes and
  * backslashes are understood; variables, patterns, pipes and the like are not, nor is any other
  * command. Undefined then: a shell has to run it.
+ *
+ * @example
+ * import { parseScpCommand } from '@sandbox-ssh/sftp'
+ *
+ * const command = parseScpCommand("scp -r -t '/my files'")
+ * console.log(command?.side, command?.paths) // sink [ '/my files' ]
+ * console.log(parseScpCommand('scp -t $HOME')) // undefined
  */
 export function parseScpCommand(line: string): ScpCommand | undefined {
   const words = splitWords(line)
@@ -105,6 +120,20 @@ function splitWords(line: string): string[] | undefined {
 /**
  * Runs what a command asks for over a session's stdin and stdout, and gives the exit status: 0, or 1
  * if anything was not copied. Rejects as `scpSend` and `scpReceive`.
+ *
+ * @example
+ * import { memoryPair } from '@sandbox-ssh/protocol'
+ * import { memoryFileSystem, parseScpCommand, scpSend, serveScp } from '@sandbox-ssh/sftp'
+ *
+ * const [near, far] = memoryPair()
+ * const [here, there] = [memoryFileSystem(), memoryFileSystem()]
+ * await here.mkdir('/site', 0o755)
+ * const command = parseScpCommand('scp -r -t /srv')
+ * if (command === undefined) throw new Error('not scp')
+ * const serving = serveScp(far, there, command)
+ * await scpSend(near, here, ['/site'], { recursive: true })
+ * await near.close()
+ * console.log(await serving, (await there.stat('/srv')).mode !== undefined) // 0 true
  */
 export async function serveScp(
   transport: Transport,
@@ -143,6 +172,22 @@ export interface ScpClient {
 /**
  * Fetches a file or tree with the server's `scp`: for servers without SFTP. `localPath` may be an
  * existing directory. Rejects and reports as `scpReceive`, and `SSH_REQUEST_REFUSED` if nothing came.
+ *
+ * @example
+ * import { memoryFileSystem, parseScpCommand, scpGet, serveScp } from '@sandbox-ssh/sftp'
+ *
+ * // A server that knows scp and nothing else.
+ * const there = memoryFileSystem()
+ * const client = await pair({
+ *   exec: async ({ command, transport }) => {
+ *     const scp = parseScpCommand(command)
+ *     return scp === undefined ? 127 : serveScp(transport, there, scp)
+ *   },
+ * })
+ * await there.mkdir('/logs', 0o755)
+ * const here = memoryFileSystem()
+ * const { errors } = await scpGet(client, '/logs', here, '/copy', { recursive: true })
+ * console.log(errors.length, (await here.stat('/copy')).mode !== undefined) // 0 true
  */
 export async function scpGet(
   client: ScpClient,
@@ -168,7 +213,24 @@ export async function scpGet(
   }
 }
 
-/** Brings a file or tree to the server with its `scp`. Rejects and reports as `scpSend`. */
+/**
+ * Brings a file or tree to the server with its `scp`. Rejects and reports as `scpSend`.
+ *
+ * @example
+ * import { memoryFileSystem, parseScpCommand, scpPut, serveScp } from '@sandbox-ssh/sftp'
+ *
+ * const there = memoryFileSystem()
+ * const client = await pair({
+ *   exec: async ({ command, transport }) => {
+ *     const scp = parseScpCommand(command)
+ *     return scp === undefined ? 127 : serveScp(transport, there, scp)
+ *   },
+ * })
+ * const here = memoryFileSystem()
+ * await here.mkdir('/site', 0o755)
+ * const { errors } = await scpPut(client, here, '/site', '/srv', { recursive: true })
+ * console.log(errors.length, (await there.stat('/srv')).mode !== undefined) // 0 true
+ */
 export async function scpPut(
   client: ScpClient,
   local: SftpFileSystem,

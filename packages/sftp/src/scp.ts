@@ -47,6 +47,18 @@ export interface ScpResult {
  * Sends files and directories: `scp -f` on a server, an upload on a client. Rejects with SshError
  * `SSH_CONNECTION_LOST`, `SSH_PROTOCOL` or `SSH_ABORTED`; what fails for single files is in the
  * result. The transport stays open.
+ *
+ * @example
+ * import { memoryPair } from '@sandbox-ssh/protocol'
+ * import { memoryFileSystem, scpReceive, scpSend } from '@sandbox-ssh/sftp'
+ *
+ * const [near, far] = memoryPair()
+ * const [here, there] = [memoryFileSystem(), memoryFileSystem()]
+ * await here.mkdir('/site', 0o755)
+ * const receiving = scpReceive(far, there, '/srv', { recursive: true })
+ * const { errors } = await scpSend(near, here, ['/site'], { recursive: true })
+ * await near.close()
+ * console.log(errors.length, (await receiving).errors.length) // 0 0
  */
 export async function scpSend(
   transport: Transport,
@@ -60,6 +72,18 @@ export async function scpSend(
 /**
  * Receives files and directories into `target`: `scp -t` on a server, a download on a client. Ends
  * when the other side does. Rejects and reports as `scpSend`.
+ *
+ * @example
+ * import { memoryPair } from '@sandbox-ssh/protocol'
+ * import { memoryFileSystem, scpReceive } from '@sandbox-ssh/sftp'
+ *
+ * const [near, far] = memoryPair()
+ * const files = memoryFileSystem()
+ * const receiving = scpReceive(far, files, '/note')
+ * await near.write(new TextEncoder().encode('C0644 5 note\nhello\0'))
+ * await near.close()
+ * await receiving
+ * console.log((await files.stat('/note')).size) // 5
  */
 export async function scpReceive(
   transport: Transport,

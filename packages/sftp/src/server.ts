@@ -49,6 +49,19 @@ export const requestNames: readonly string[] = [
  * Serves one SFTP session. Resolves when the client has ended it; all handles are closed then.
  * Rejects with SshError: `SSH_PROTOCOL` for a malformed packet, `SSH_CONNECTION_LOST` or the
  * transport's own error if the stream broke. `fileSystem.close` is called in every case.
+ *
+ * @example
+ * import { memoryPair } from '@sandbox-ssh/protocol'
+ * import { memoryFileSystem, openSftp, requestNames, serveSftp } from '@sandbox-ssh/sftp'
+ *
+ * const [near, far] = memoryPair()
+ * console.log(requestNames.includes('remove')) // true
+ * const serving = serveSftp(far, memoryFileSystem(), { deny: ['remove'] })
+ * const sftp = await openSftp(near)
+ * await sftp.write('/kept', 'for good')
+ * console.log(await sftp.remove('/kept').catch(({ code }) => code)) // SFTP_STATUS
+ * await sftp.close()
+ * await serving
  */
 export async function serveSftp(
   transport: Transport,
@@ -78,8 +91,15 @@ export interface SftpSession {
  * A handler for the subsystem `sftp` of an SSH server. A file system given as a function is made for
  * each session. The exit status is 0, or 1 after a broken stream, or after a malformed packet, of
  * which `onError` hears.
+ *
  * @example
- * serve(transport, { …, subsystems: { sftp: sftpServer(memoryFileSystem()) } })
+ * import { memoryFileSystem, openSftp, sftpServer } from '@sandbox-ssh/sftp'
+ *
+ * const files = memoryFileSystem()
+ * const client = await pair({ subsystems: { sftp: sftpServer(files, { readOnly: true }) } })
+ * const sftp = await openSftp(client)
+ * const error = await sftp.mkdir('/new').catch((caught: unknown) => caught)
+ * console.log(error instanceof Error && error.message) // …
  */
 export function sftpServer<Session extends SftpSession = SftpSession>(
   fileSystem: SftpFileSystem | ((session: Session) => SftpFileSystem | Promise<SftpFileSystem>),

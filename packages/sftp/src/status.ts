@@ -27,7 +27,14 @@ const TEXTS: readonly string[] = [
   'Operation unsupported',
 ]
 
-/** The generic text of a status code. */
+/**
+ * The generic text of a status code.
+ *
+ * @example
+ * import { STATUS, statusText } from '@sandbox-ssh/sftp'
+ *
+ * console.log(statusText(STATUS.NO_SUCH_FILE)) // No such file
+ */
 export function statusText(status: number): string {
   return TEXTS[status] ?? `Unknown status ${status}`
 }
@@ -39,7 +46,16 @@ export interface SftpErrorOptions {
   readonly errno?: string
 }
 
-/** An operation on a file failed; the session goes on. Its `code` is `SFTP_STATUS`. */
+/**
+ * An operation on a file failed; the session goes on. Its `code` is `SFTP_STATUS`.
+ *
+ * @example
+ * import { SftpError, STATUS } from '@sandbox-ssh/sftp'
+ *
+ * const error = await sftp.stat('/nowhere').catch((caught: unknown) => caught)
+ * if (!(error instanceof SftpError)) throw error
+ * console.log(error.code, error.status === STATUS.NO_SUCH_FILE) // SFTP_STATUS true
+ */
 export class SftpError extends SshError {
   override readonly name = 'SftpError'
   /** One of `STATUS`, or what else a server sent. */
@@ -112,6 +128,12 @@ const byNumber: ReadonlyMap<number, Errno> = new Map(ERRNOS.map((entry) => [entr
 /**
  * The error for an errno, given by name (`'ENOENT'`) or by its Linux number, with the status
  * sftp-server would answer and, unless `message` says otherwise, the text of strerror(3).
+ *
+ * @example
+ * import { errnoError, STATUS } from '@sandbox-ssh/sftp'
+ *
+ * const error = errnoError('ENOENT')
+ * console.log(error.status === STATUS.NO_SUCH_FILE, error.message) // true No such file or directory
  */
 export function errnoError(id: string | number, message?: string, cause?: unknown): SftpError {
   const known = typeof id === 'number' ? byNumber.get(id) : byName.get(id)
@@ -124,6 +146,13 @@ export function errnoError(id: string | number, message?: string, cause?: unknow
 /**
  * Any thrown value as an SftpError: one stays itself, a Node-style error with `code: 'ENOENT'` is
  * translated. Undefined for what is neither: a fault of ours, whose text is not for peers.
+ *
+ * @example
+ * import { readFile } from 'node:fs/promises'
+ * import { asSftpError } from '@sandbox-ssh/sftp'
+ *
+ * const thrown = await readFile('/nowhere').catch((caught: unknown) => caught)
+ * console.log(asSftpError(thrown)?.status, asSftpError(new Error('a bug'))) // 2 undefined
  */
 export function asSftpError(error: unknown): SftpError | undefined {
   if (error instanceof SftpError) return error

@@ -54,7 +54,18 @@ export class Budget {
   }
 }
 
-/** A transfer ended early. Its `code` is that of the `cause`. */
+/**
+ * A transfer ended early. Its `code` is that of the `cause`.
+ *
+ * @example
+ * import { memoryFileSystem, TransferError } from '@sandbox-ssh/sftp'
+ *
+ * // A disk that is full after a while, as some are.
+ * const here = memoryFileSystem({ capacityBytes: 4 })
+ * const attempt = sftp.get('/etc/motd', here, '/motd')
+ * const error = await attempt.catch((caught: unknown) => caught)
+ * console.log(error instanceof TransferError && error.path) // …
+ */
 export class TransferError extends SshError {
   override readonly name = 'TransferError'
   /** The source. */

@@ -73,6 +73,17 @@ export interface CopyResult {
  * Copies `from` to `to`, both exact: nothing is appended if `to` is a directory. A directory that is
  * there already is filled up. Rejects with SftpError for files and directories that cannot be opened
  * or made, TransferError for what broke on the way, SshError `SSH_ABORTED`.
+ *
+ * @example
+ * import { copyTree, memoryFileSystem } from '@sandbox-ssh/sftp'
+ *
+ * const backup = memoryFileSystem()
+ * const progress: string[] = []
+ * const { files, bytes } = await copyTree(sftp.fileSystem, '/etc', backup, '/etc', {
+ *   recursive: true,
+ *   onProgress: ({ path }) => progress.push(path),
+ * })
+ * console.log(files, bytes) // 1 10
  */
 export async function copyTree(
   source: SftpFileSystem,

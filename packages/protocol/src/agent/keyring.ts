@@ -44,7 +44,23 @@ const TIMER_MS_MAX = 2 ** 31 - 1
 const GUESS_MS = 100
 const GUESS_MS_MAX = 10_000
 
-/** What an agent holds. One may be served over many transports; see `serveAgent`. */
+/**
+ * What an agent holds. One may be served over many transports; see `serveAgent`.
+ *
+ * @example
+ * import { generateKey, Keyring } from '@sandbox-ssh/protocol'
+ *
+ * const keyring = new Keyring()
+ * const key = generateKey('ed25519')
+ * keyring.add(key, { lifetimeSeconds: 3600 }, 'for an hour')
+ * console.log(keyring.keys.length, keyring.keys[0]?.equals(key.publicKey)) // 1 true
+ *
+ * const secret = new TextEncoder().encode('secret')
+ * keyring.lock(secret)
+ * console.log(keyring.locked, keyring.keys.length) // true 0
+ * console.log(await keyring.unlock(secret)) // true
+ * keyring.removeAll()
+ */
 export class Keyring {
   readonly crypto: CryptoProvider
   readonly #confirm: KeyringOptions['confirm']

@@ -3,6 +3,17 @@
  * `@sandbox-ssh/protocol/compression`, so that who does not use it does not carry it. Compressing
  * next to secrets can leak them by length, which is why it starts only after authentication, and why
  * it is nobody's default.
+ *
+ * @example
+ * import type { Algorithms } from '@sandbox-ssh/protocol'
+ * import { zlibOpenssh } from '@sandbox-ssh/protocol/compression'
+ *
+ * const algorithms = (modern: Algorithms): Algorithms => ({
+ *   ...modern,
+ *   compression: [zlibOpenssh, ...modern.compression],
+ * })
+ * const client = await pair({ algorithms }, { algorithms })
+ * console.log(client.negotiated.compressionOut) // zlib@openssh.com
  */
 import { Deflate, Inflate } from 'pako'
 import { SshError } from '../errors.ts'

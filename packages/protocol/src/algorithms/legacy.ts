@@ -1,11 +1,37 @@
 /**
  * Algorithms that are broken or nearly so, for peers that know nothing better. None of them is used
- * unless it is imported from here and put into the lists by hand:
+ * unless it is imported from here and put into the lists by hand. What is wrong with each is said
+ * where it is defined.
  *
- *     import { hmacSha1, rsaSha1 } from '@sandbox-ssh/protocol/legacy'
- *     algorithms: (modern) => ({ ...modern, macs: [...modern.macs, hmacSha1] })
+ * @example
+ * import type { Algorithms } from '@sandbox-ssh/protocol'
+ * import {
+ *   aes128Cbc,
+ *   aes192Cbc,
+ *   aes256Cbc,
+ *   group14Sha1,
+ *   hmacSha1,
+ *   hmacSha1Etm,
+ *   rsaSha1,
+ * } from '@sandbox-ssh/protocol/legacy'
  *
- * What is wrong with each is said where it is defined.
+ * const algorithms = (modern: Algorithms): Algorithms => ({
+ *   ...modern,
+ *   kex: [...modern.kex, group14Sha1],
+ *   ciphers: [...modern.ciphers, aes256Cbc, aes192Cbc, aes128Cbc],
+ *   macs: [...modern.macs, hmacSha1Etm, hmacSha1],
+ *   hostKeys: [...modern.hostKeys, rsaSha1],
+ * })
+ * // The server has nothing else; between two modern peers none of it would be chosen.
+ * const old = (modern: Algorithms): Algorithms => ({
+ *   ...modern,
+ *   kex: [group14Sha1],
+ *   ciphers: [aes128Cbc],
+ *   macs: [hmacSha1],
+ * })
+ * const client = await pair({ algorithms: old }, { algorithms })
+ * console.log(client.negotiated.kex) // diffie-hellman-group14-sha1
+ * console.log(client.negotiated.cipherOut) // aes128-cbc
  */
 import { cbc } from '@noble/ciphers/aes.js'
 import { type CipherFactory, withMac } from './ciphers.ts'
@@ -44,6 +70,7 @@ function aesCbc(name: string, keyBytes: number): CipherSpec {
   return withMac(name, keyBytes, encrypting, decrypting)
 }
 
+/** Slow here as well as weak: for peers that have no counter mode. */
 export const aes256Cbc: CipherSpec = aesCbc('aes256-cbc', 32)
 export const aes192Cbc: CipherSpec = aesCbc('aes192-cbc', 24)
 export const aes128Cbc: CipherSpec = aesCbc('aes128-cbc', 16)

@@ -75,6 +75,20 @@ const certificateSignatures: readonly SignatureSpec[] = [
 /**
  * Everything sound that is implemented, best first. AES-GCM leads where the provider has it in
  * native code; elsewhere ChaCha20-Poly1305 does, being several times faster in plain JavaScript.
+ *
+ * @example
+ * import { modern, nobleCrypto } from '@sandbox-ssh/protocol'
+ *
+ * const { kex, ciphers } = modern(nobleCrypto)
+ * console.log(kex[0]?.name) // mlkem768x25519-sha256
+ * console.log(ciphers[0]?.name) // chacha20-poly1305@openssh.com
+ *
+ * // Only AES-GCM, on both sides of one connection.
+ * const only = (all: ReturnType<typeof modern>) => ({
+ *   ...all,
+ *   ciphers: all.ciphers.filter(({ name }) => name.includes('gcm')),
+ * })
+ * const client = await pair({ algorithms: only }, { algorithms: only })
  */
 export function modern(crypto: CryptoProvider): Algorithms {
   const gcm = [aes256Gcm, aes128Gcm]

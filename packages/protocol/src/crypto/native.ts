@@ -12,7 +12,15 @@ import { finiteFieldOverrides } from './node-finite-fields.ts'
 import { symmetricOverrides } from './node-symmetric.ts'
 import type { CryptoProvider, Primitive } from './provider.ts'
 
-/** Probes afresh and gives a new provider; see `defaultCrypto` for the shared one. */
+/**
+ * Probes afresh and gives a new provider; see `defaultCrypto` for the shared one.
+ *
+ * @example
+ * import { nativeCrypto } from '@sandbox-ssh/protocol'
+ *
+ * const { fast, hash } = nativeCrypto()
+ * console.log(fast.has('aes-gcm'), hash('sha256', new Uint8Array()).length) // true 32
+ */
 export function nativeCrypto(): CryptoProvider {
   const node = nodeCrypto()
   if (node === undefined) return nobleCrypto
@@ -38,7 +46,14 @@ export function nativeCrypto(): CryptoProvider {
 
 let memoised: CryptoProvider | undefined
 
-/** What is used where no provider is named: `nativeCrypto()`, probed once. */
+/**
+ * What is used where no provider is named: `nativeCrypto()`, probed once.
+ *
+ * @example
+ * import { defaultCrypto } from '@sandbox-ssh/protocol'
+ *
+ * console.log(defaultCrypto().random(16).length, defaultCrypto() === defaultCrypto()) // 16 true
+ */
 export function defaultCrypto(): CryptoProvider {
   memoised ??= nativeCrypto()
   return memoised

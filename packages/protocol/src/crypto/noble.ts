@@ -80,7 +80,16 @@ function hash(name: HashName, ...parts: readonly Uint8Array[]): Uint8Array {
   return state.digest()
 }
 
-/** The portable provider. */
+/**
+ * The portable provider.
+ *
+ * @example
+ * import { nobleCrypto } from '@sandbox-ssh/protocol'
+ *
+ * // Portable code alone, whatever the runtime could do.
+ * const client = await pair({}, { crypto: nobleCrypto })
+ * console.log((await client.ping()) > 0) // true
+ */
 export const nobleCrypto: CryptoProvider = {
   name: 'noble',
   fast: new Set(),

@@ -18,6 +18,20 @@ const READ_BYTES_MIN = 16 * 1024
 /**
  * A transport over a Deno connection, which it takes over and closes once both directions ended.
  * Failures reject with SshError `SSH_TRANSPORT`, the original being the `cause`.
+ *
+ * @example
+ * import {
+ *   connect,
+ *   type DenoConn,
+ *   denoConn,
+ *   type HostKeyVerifier,
+ *   password,
+ * } from '@sandbox-ssh/protocol'
+ *
+ * // Not run: it is for Deno, with `await Deno.connect({ hostname: 'box', port: 22 })`.
+ * async function logIn(conn: DenoConn, hostKey: HostKeyVerifier, secret: string) {
+ *   return connect(denoConn(conn), { username: 'ada', hostKey, auth: [password(secret)] })
+ * }
  */
 export function denoConn(conn: DenoConn): Transport {
   return new DenoTransport(conn)

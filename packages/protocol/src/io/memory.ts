@@ -23,6 +23,14 @@ const TURN_BYTES = 1024 * 1024
  * A pair of transports: what one writes the other reads. Chunks are copied once, because a writer
  * may use its buffer again and a reader may keep what it got.
  * Throws RangeError if `capacityBytes` is not a positive integer.
+ *
+ * @example
+ * import { memoryPair } from '@sandbox-ssh/protocol'
+ *
+ * const [left, right] = memoryPair({ capacityBytes: 4096 })
+ * await left.write(new TextEncoder().encode('across'))
+ * await left.close()
+ * console.log(new TextDecoder().decode(await right.read()), await right.read()) // across undefined
  */
 export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transport] {
   const capacityBytes = options.capacityBytes ?? CAPACITY_BYTES
@@ -37,7 +45,15 @@ export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transpo
 /** Every end that was ever made here; nobody else can be in it. */
 const ends = new WeakSet<object>()
 
-/** Whether this very object is an end of a `memoryPair`, and not something that wraps one. */
+/**
+ * Whether this very object is an end of a `memoryPair`, and not something that wraps one.
+ *
+ * @example
+ * import { isMemoryPair, memoryPair } from '@sandbox-ssh/protocol'
+ *
+ * const [left] = memoryPair()
+ * console.log(isMemoryPair(left), isMemoryPair({ ...left })) // true false
+ */
 export function isMemoryPair(transport: Transport): boolean {
   return ends.has(transport)
 }

@@ -26,8 +26,16 @@ export interface NodeServer {
  * leaves the other open. Rejects with SshError `SSH_TRANSPORT` if the server cannot listen.
  *
  * @example
- * tcpipForward: ({ host, port }) =>
- *   nodeListener(createServer({ allowHalfOpen: true }).listen(port, host)),
+ * import { createConnection, createServer } from 'node:net'
+ * import { nodeListener } from '@sandbox-ssh/protocol'
+ *
+ * const listener = await nodeListener(createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1'))
+ * const visitor = createConnection(listener.port ?? 0, '127.0.0.1').end('hello')
+ * const connection = await listener.accept()
+ * console.log(new TextDecoder().decode(await connection?.transport.read())) // hello
+ * connection?.transport.abort()
+ * visitor.destroy()
+ * await listener.close()
  */
 export async function nodeListener(server: NodeServer): Promise<Listener> {
   const backlog = new Backlog<IncomingConnection>(({ transport }) => transport.abort())

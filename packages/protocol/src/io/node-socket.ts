@@ -20,7 +20,17 @@ export interface NodeSocket extends NodeReadable, NodeWritable {
  * peer sends the rest can still be written. Failures are SshError `SSH_TRANSPORT` with `cause`.
  *
  * @example
- * await connect(nodeSocket(createConnection({ host: 'box', port: 22 })), options)
+ * import { once } from 'node:events'
+ * import { type AddressInfo, createConnection, createServer } from 'node:net'
+ * import { nodeSocket } from '@sandbox-ssh/protocol'
+ *
+ * const server = createServer((socket) => socket.end('SSH-2.0-example\r\n')).listen(0, '127.0.0.1')
+ * await once(server, 'listening')
+ * const { port } = server.address() as AddressInfo
+ * const transport = nodeSocket(createConnection(port, '127.0.0.1'))
+ * console.log(new TextDecoder().decode(await transport.read()).trim()) // SSH-2.0-example
+ * await transport.close()
+ * server.close()
  */
 export function nodeSocket(socket: NodeSocket): Transport {
   socket.setNoDelay?.(true)

@@ -36,6 +36,16 @@ const READ_AHEAD_BYTES = 128 * 1024
  * A transport over a readable and a writable, such as `process.stdin` and `process.stdout`, or
  * those of a child process. It takes both over: nobody else may read from or write to them.
  * Failures of either reject with SshError `SSH_TRANSPORT`, the original being the `cause`.
+ *
+ * @example
+ * import { spawn } from 'node:child_process'
+ * import { nodeStreams } from '@sandbox-ssh/protocol'
+ *
+ * const { stdin, stdout } = spawn('tr', ['a-z', 'A-Z'], { stdio: ['pipe', 'pipe', 'inherit'] })
+ * const transport = nodeStreams(stdout, stdin)
+ * await transport.write(new TextEncoder().encode('any program'))
+ * await transport.close()
+ * console.log(new TextDecoder().decode(await transport.read())) // ANY PROGRAM
  */
 export function nodeStreams(readable: NodeReadable, writable: NodeWritable): Transport {
   return new NodeStreams(readable, writable)

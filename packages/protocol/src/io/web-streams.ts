@@ -12,6 +12,15 @@ export interface WebStreamPair {
 /**
  * A transport over a readable and a writable stream of bytes; both are locked from now on.
  * Failures reject with SshError `SSH_TRANSPORT`, the original being the `cause`.
+ *
+ * @example
+ * import { webStreams } from '@sandbox-ssh/protocol'
+ *
+ * const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
+ * const transport = webStreams({ readable, writable })
+ * const read = transport.read()
+ * await transport.write(new TextEncoder().encode('through a stream'))
+ * console.log(new TextDecoder().decode(await read)) // through a stream
  */
 export function webStreams(pair: WebStreamPair): Transport {
   return new WebStreams(pair.readable.getReader(), pair.writable.getWriter())

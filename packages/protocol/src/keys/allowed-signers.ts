@@ -19,7 +19,18 @@ export interface AllowedSigner {
   readonly line: number
 }
 
-/** Reads an allowed_signers file. Never throws: a bad line is reported and allows nobody. */
+/**
+ * Reads an allowed_signers file. Never throws: a bad line is reported and allows nobody.
+ *
+ * @example
+ * import { allowedSigner, generateKey, parseAllowedSigners } from '@sandbox-ssh/protocol'
+ *
+ * const key = generateKey('ed25519').publicKey
+ * const { signers } = parseAllowedSigners(`*@example.com namespaces="git" ${key}`)
+ * const asks = (namespace: string) =>
+ *   allowedSigner(signers, { principal: 'ada@example.com', namespace, key })
+ * console.log(asks('git'), asks('file')) // true false
+ */
 export function parseAllowedSigners(text: string): {
   readonly signers: readonly AllowedSigner[]
   readonly errors: readonly { readonly line: number; readonly message: string }[]

@@ -45,8 +45,13 @@ export interface Authorization {
  * that he named as `honours` when he parsed the file. Undefined if there is none; never throws.
  *
  * @example
- * const { keys } = parseAuthorizedKeys(text, { honours: ['command', 'from', 'expiry-time'] })
- * publickey: ({ key, username }) => authorize(keys, { key, username, address }) ?? false
+ * import { authorize, generateKey, parseAuthorizedKeys } from '@sandbox-ssh/protocol'
+ *
+ * const ada = generateKey('ed25519').publicKey
+ * const { keys } = parseAuthorizedKeys(`from="10.0.0.0/8" ${ada}\n`, { honours: ['from'] })
+ * const allows = (address: string) =>
+ *   authorize(keys, { key: ada, username: 'ada', address }) !== undefined
+ * console.log(allows('10.1.2.3'), allows('192.0.2.1')) // true false
  */
 export function authorize(
   keys: readonly AuthorizedKey[],

@@ -102,8 +102,15 @@ const VALUES_MAX = 256
  * `honours`, is reported in `errors` and lets nobody in.
  *
  * @example
- * const { keys, errors } = parseAuthorizedKeys(text)
- * for (const { line, message } of errors) console.warn(`authorized_keys line ${line}: ${message}`)
+ * import { generateKey, parseAuthorizedKeys } from '@sandbox-ssh/protocol'
+ *
+ * const line = `command="backup",no-pty ${generateKey('ed25519').publicKey}`
+ * const strict = parseAuthorizedKeys(line)
+ * console.log(strict.keys.length, strict.errors.length) // 0 1
+ *
+ * // Only who enforces the options gets the key.
+ * const { keys } = parseAuthorizedKeys(line, { honours: ['command', 'no-pty'] })
+ * console.log(keys[0]?.options.command) // backup
  */
 export function parseAuthorizedKeys(
   text: string,

@@ -84,6 +84,27 @@ export function plainKey(key: PublicKey): PublicKey {
 /**
  * Reads a certificate without checking anything but its form.
  * Throws SshError `SSH_KEY_INVALID`.
+ *
+ * @example
+ * import {
+ *   decodeCertificate,
+ *   generateKey,
+ *   isCertificate,
+ *   issueCertificate,
+ *   plainKey,
+ * } from '@sandbox-ssh/protocol'
+ *
+ * const host = generateKey('ed25519').publicKey
+ * const certificate = await issueCertificate(generateKey('ed25519'), {
+ *   key: host,
+ *   role: 'host',
+ *   principals: ['box.example'],
+ *   keyId: 'box',
+ *   validBeforeMs: Date.now() + 86_400_000,
+ * })
+ * console.log(isCertificate(certificate), isCertificate(host)) // true false
+ * console.log(decodeCertificate(certificate).principals) // [ 'box.example' ]
+ * console.log(plainKey(certificate).equals(host)) // true
  */
 export function decodeCertificate(certificate: PublicKey): Certificate {
   try {
@@ -209,10 +230,29 @@ const CLOCK_SKEW_MS = 300_000
  * Rejects with a TypeError for a senseless request, or with what the signer rejects with.
  *
  * @example
+ * import {
+ *   certified,
+ *   checkCertificate,
+ *   generateKey,
+ *   issueCertificate,
+ * } from '@sandbox-ssh/protocol'
+ *
+ * const authority = generateKey('ed25519')
+ * const user = generateKey('ed25519')
  * const certificate = await issueCertificate(authority, {
- *   key: user.publicKey, role: 'user', principals: ['ada'], keyId: 'ada, ticket 12',
+ *   key: user.publicKey,
+ *   role: 'user',
+ *   principals: ['ada'],
+ *   keyId: 'ada, ticket 12',
  *   validBeforeMs: Date.now() + 600_000,
  * })
+ * // What goes into `publickey(…)`: the certificate is shown, the key signs.
+ * const signer = certified(user, certificate)
+ * console.log(signer.publicKey.type) // ssh-ed25519-cert-v01@openssh.com
+ *
+ * const authorities = [authority.publicKey]
+ * const use = { role: 'user', principals: ['ada'], authorities } as const
+ * console.log(checkCertificate(certificate, use).keyId) // ada, ticket 12
  */
 export async function issueCertificate(
   authority: Signer,

@@ -26,7 +26,19 @@ export interface ExpectedHostKey {
   readonly line: number
 }
 
-/** Why a host key was refused. */
+/**
+ * Why a host key was refused.
+ *
+ * @example
+ * import { generateKey, HostKeyError, pinned } from '@sandbox-ssh/protocol'
+ *
+ * const expected = generateKey('ed25519').publicKey
+ * const attempt = pair({}, { hostKey: pinned(expected) })
+ * const error = await attempt.catch((caught: unknown) => caught)
+ * if (!(error instanceof HostKeyError)) throw error
+ * console.log(error.code, error.reason) // SSH_HOST_KEY_REJECTED mismatch
+ * console.log(error.expected[0]?.fingerprint === expected.fingerprint()) // true
+ */
 export class HostKeyError extends SshError {
   override readonly name = 'HostKeyError'
   /**
@@ -74,7 +86,16 @@ export interface KnownHostsFile {
   }[]
 }
 
-/** Reads a known_hosts file. Never throws: a bad line is reported and grants nothing. */
+/**
+ * Reads a known_hosts file. Never throws: a bad line is reported and grants nothing.
+ *
+ * @example
+ * import { generateKey, hostName, knownHostLine, parseKnownHosts } from '@sandbox-ssh/protocol'
+ *
+ * const line = knownHostLine(generateKey('ed25519').publicKey, 'box', 22)
+ * const { hosts, errors } = parseKnownHosts(`${line}\nnonsense\n`)
+ * console.log(hosts[0]?.covers(hostName('BOX', 22)), errors.length) // true 1
+ */
 export function parseKnownHosts(text: string): KnownHostsFile {
   const hosts: KnownHost[] = []
   const errors: { line: number; message: string; revokes: boolean }[] = []
@@ -98,7 +119,17 @@ export function parseKnownHosts(text: string): KnownHostsFile {
  * `HostKeyError` (code `SSH_HOST_KEY_REJECTED`) that carries both fingerprints and the line.
  *
  * @example
- * hostKey: knownHosts(await readFile('known_hosts', 'utf8'), 'box.example', 2222)
+ * import { generateKey, HostKeyError, knownHostLine, knownHosts } from '@sandbox-ssh/protocol'
+ *
+ * const { publicKey } = generateKey('ed25519')
+ * const file = knownHostLine(publicKey, 'box.example', 2222)
+ * const verify = knownHosts(file, 'box.example', 2222)
+ * console.log(await verify(publicKey)) // true
+ * try {
+ *   await verify(generateKey('ed25519').publicKey)
+ * } catch (error) {
+ *   console.log(error instanceof HostKeyError && error.reason) // mismatch
+ * }
  */
 export function knownHosts(text: string, host: string, port = 22): HostKeyVerifier {
   const name = hostName(host, port)
@@ -180,6 +211,12 @@ function keysWithin(key: PublicKey): readonly PublicKey[] {
 /**
  * Trusts exactly the keys given, also when the host shows one of them within a certificate. The
  * verifier throws a `HostKeyError` for any other.
+ *
+ * @example
+ * import { generateKey, pinned } from '@sandbox-ssh/protocol'
+ *
+ * const { publicKey } = generateKey('ed25519')
+ * console.log(await pinned(publicKey)(publicKey)) // true
  */
 export function pinned(...keys: readonly PublicKey[]): HostKeyVerifier {
   const expected = keys.map((key) => expectation(key, 0))
@@ -194,6 +231,12 @@ export function pinned(...keys: readonly PublicKey[]): HostKeyVerifier {
 /**
  * A line for known_hosts. Hashed by default, so that a stolen file does not tell where its owner
  * connects to. Throws TypeError for what cannot be a host name.
+ *
+ * @example
+ * import { generateKey, knownHostLine } from '@sandbox-ssh/protocol'
+ *
+ * const line = knownHostLine(generateKey('ed25519').publicKey, 'box', 2222, { hashed: false })
+ * console.log(line) // [box]:2222 ssh-ed25519 …
  */
 export function knownHostLine(
   key: PublicKey,
@@ -213,7 +256,14 @@ export function knownHostLine(
   return `|1|${encodeBase64(salt)}|${encodeBase64(hash)} ${keyText}`
 }
 
-/** How known_hosts names a host: bare on port 22, `[host]:port` elsewhere, in lower case. */
+/**
+ * How known_hosts names a host: bare on port 22, `[host]:port` elsewhere, in lower case.
+ *
+ * @example
+ * import { hostName } from '@sandbox-ssh/protocol'
+ *
+ * console.log(hostName('Box.Example', 22), hostName('box', 2222)) // box.example [box]:2222
+ */
 export function hostName(host: string, port: number): string {
   const name = host.toLowerCase()
   return port === 22 ? name : `[${name}]:${port}`

@@ -29,6 +29,14 @@ export interface KeyOptions {
 /**
  * A private key that signs in this process. The secret is in a private field: it shows neither in
  * `toString`, JSON nor an inspector, and leaves only through the methods that say so.
+ *
+ * @example
+ * import { generateKey, parsePrivateKey } from '@sandbox-ssh/protocol'
+ *
+ * const key = generateKey('ecdsa-nistp256')
+ * const file = key.toOpenSsh('ada@desk')
+ * console.log(file.split('\n')[0]) // -----BEGIN OPENSSH PRIVATE KEY-----
+ * console.log((await parsePrivateKey(file)).publicKey.equals(key.publicKey)) // true
  */
 export class PrivateKey implements Signer {
   readonly publicKey: PublicKey
@@ -116,7 +124,15 @@ const RSA_HASHES: Readonly<Record<string, HashName>> = {
   'rsa-sha2-256': 'sha256',
 }
 
-/** Makes a new key pair. RSA takes a second or so, and many in portable code. */
+/**
+ * Makes a new key pair. RSA takes a second or so, and many in portable code.
+ *
+ * @example
+ * import { generateKey } from '@sandbox-ssh/protocol'
+ *
+ * const key = generateKey('ed25519')
+ * console.log(key.publicKey.type, key.publicKey.fingerprint()) // ssh-ed25519 SHA256:…
+ */
 export function generateKey(kind: KeyKind, options: KeyOptions = {}): PrivateKey {
   const crypto = options.crypto ?? defaultCrypto()
   return new PrivateKey(generateMaterial(kind, crypto), { ...options, crypto })
@@ -160,7 +176,13 @@ function generateMaterial(kind: KeyKind, crypto: CryptoProvider): KeyMaterial {
  * passphrase is needed or wrong.
  *
  * @example
- * const key = await parsePrivateKey(await readFile('id_ed25519', 'utf8'))
+ * import { generateKey, parsePrivateKey } from '@sandbox-ssh/protocol'
+ *
+ * const file = generateKey('ed25519').toEncryptedOpenSsh('open sesame')
+ * const key = await parsePrivateKey(file, 'open sesame')
+ * console.log(key.publicKey.type) // ssh-ed25519
+ * const wrong = await parsePrivateKey(file).catch(({ code }) => code)
+ * console.log(wrong) // SSH_KEY_PASSPHRASE
  */
 export async function parsePrivateKey(
   text: string,

@@ -7,7 +7,17 @@ const BEGIN = '---- BEGIN SSH2 PUBLIC KEY ----'
 const END = '---- END SSH2 PUBLIC KEY ----'
 const FILE_CHARACTERS_MAX = 64 * 1024
 
-/** Reads either form. Throws SshError `SSH_KEY_INVALID`. */
+/**
+ * Reads either form. Throws SshError `SSH_KEY_INVALID`.
+ *
+ * @example
+ * import { generateKey, parsePublicKey, toRfc4716 } from '@sandbox-ssh/protocol'
+ *
+ * const { publicKey } = generateKey('ed25519')
+ * const fromLine = parsePublicKey(publicKey.toString())
+ * const fromFile = parsePublicKey(toRfc4716(publicKey))
+ * console.log(fromLine.equals(fromFile)) // true
+ */
 export function parsePublicKey(text: string): PublicKey {
   if (text.length > FILE_CHARACTERS_MAX) throw invalidKey('the file is too large for a public key')
   const trimmed = text.trim()
@@ -37,7 +47,15 @@ export function parsePublicKey(text: string): PublicKey {
   return PublicKey.fromBlob(blob, comment?.replace(/^"(.*)"$/, '$1') ?? '')
 }
 
-/** Writes RFC 4716. Control characters of the comment are left out. */
+/**
+ * Writes RFC 4716. Control characters of the comment are left out.
+ *
+ * @example
+ * import { generateKey, toRfc4716 } from '@sandbox-ssh/protocol'
+ *
+ * const [first] = toRfc4716(generateKey('ed25519').publicKey).split('\n')
+ * console.log(first) // ---- BEGIN SSH2 PUBLIC KEY ----
+ */
 export function toRfc4716(key: PublicKey): string {
   const printable = Array.from(key.comment).filter((character) => character >= ' ')
   // §3.3.2 wants quotes around it and 1024 bytes at most in a value.

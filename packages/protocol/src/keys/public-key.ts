@@ -4,7 +4,17 @@ import { SshError } from '../errors.ts'
 import { Reader } from '../wire/reader.ts'
 import { decodeBase64, encodeBase64 } from './base64.ts'
 
-/** A public key: its wire blob and what follows from it. Immutable. */
+/**
+ * A public key: its wire blob and what follows from it. Immutable.
+ *
+ * @example
+ * import { generateKey, PublicKey } from '@sandbox-ssh/protocol'
+ *
+ * const line = `${generateKey('ed25519').publicKey} ada@desk`
+ * const key = PublicKey.parse(line)
+ * console.log(key.type, key.comment) // ssh-ed25519 ada@desk
+ * console.log(key.toString() === line) // true
+ */
 export class PublicKey {
   /** Type at the head of the blob, such as `ssh-ed25519`. */
   readonly type: string

@@ -15,11 +15,9 @@ const VERSION = 1
 const LABEL = 'SSH SIGNATURE'
 const TEXT_CHARACTERS_MAX = 64 * 1024
 
-/** Hashes of a signed message. */
 /** Hashes of the message that PROTOCOL.sshsig allows. */
 export type MessageHash = 'sha256' | 'sha512'
 
-/** How to sign a message. */
 /** How to sign. */
 export interface MessageOptions {
   /** Default: sha512. */
@@ -31,6 +29,24 @@ export interface MessageOptions {
  * Signs a message for a purpose. The namespace, such as `file` or `git`, is part of what is signed,
  * so that a signature for one purpose cannot be passed off for another.
  * Rejects with TypeError for an empty namespace, or with what the signer rejects with.
+ *
+ * @example
+ * import {
+ *   allowedSigner,
+ *   generateKey,
+ *   parseAllowedSigners,
+ *   signMessage,
+ *   verifyMessage,
+ * } from '@sandbox-ssh/protocol'
+ *
+ * const ada = generateKey('ed25519')
+ * const release = new TextEncoder().encode('version 1')
+ * const signature = await signMessage(ada, release, 'file')
+ *
+ * const key = verifyMessage(signature, release, 'file')
+ * const { signers } = parseAllowedSigners(`ada@example.com ${ada.publicKey}`)
+ * const principal = 'ada@example.com'
+ * console.log(allowedSigner(signers, { principal, namespace: 'file', key })) // true
  */
 export async function signMessage(
   signer: Signer,
@@ -69,6 +85,19 @@ export interface MessageVerification {
  * Verifies a signature over a message and gives the key that made it. Whether that key is anybody's
  * that counts is the next question: see `allowedSigner`.
  * Throws SshError `SSH_KEY_INVALID` if the signature is not good for message and namespace.
+ *
+ * @example
+ * import { generateKey, signMessage, verifyMessage } from '@sandbox-ssh/protocol'
+ *
+ * const key = generateKey('ed25519')
+ * const bytes = (text: string) => new TextEncoder().encode(text)
+ * const signature = await signMessage(key, bytes('pay 1'), 'order')
+ * console.log(verifyMessage(signature, bytes('pay 1'), 'order').equals(key.publicKey)) // true
+ * try {
+ *   verifyMessage(signature, bytes('pay 1000'), 'order')
+ * } catch (error) {
+ *   console.log((error as { code: string }).code) // SSH_KEY_INVALID
+ * }
  */
 export function verifyMessage(
   signature: string,

@@ -30,7 +30,15 @@ export const nameList: Field<readonly string[]> = {
 export const mpint: Field<Uint8Array> = { read: (r) => r.mpint(), write: (w, v) => w.mpint(v) }
 /** All that follows, without a length. */
 export const rest: Field<Uint8Array> = { read: (r) => r.rest(), write: (w, v) => w.bytes(v) }
-/** A fixed number of bytes. */
+/**
+ * A fixed number of bytes.
+ *
+ * @example
+ * import { fixed, struct } from '@sandbox-ssh/protocol'
+ *
+ * const cookie = struct<{ readonly cookie: Uint8Array }>({ cookie: fixed(16) })
+ * console.log(cookie.encode({ cookie: new Uint8Array(16) }).length) // 16
+ */
 export function fixed(length: number): Field<Uint8Array> {
   return { read: (r) => r.bytes(length), write: (w, v) => w.bytes(v) }
 }

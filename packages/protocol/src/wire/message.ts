@@ -29,7 +29,20 @@ export type Fields<T> = { readonly [K in keyof T]-?: Field<T[K]> }
 
 const shared = new Writer()
 
-/** Makes a codec from fields listed in wire order. */
+/**
+ * Makes a codec from fields listed in wire order.
+ *
+ * @example
+ * import { struct, uint32, utf8 } from '@sandbox-ssh/protocol'
+ *
+ * interface Point {
+ *   readonly name: string
+ *   readonly x: number
+ * }
+ * const point = struct<Point>({ name: utf8, x: uint32 })
+ * console.log(point.encode({ name: 'a', x: 7 }).length) // 9
+ * console.log(point.decode(point.encode({ name: 'a', x: 7 }))) // { name: 'a', x: 7 }
+ */
 export function struct<T extends object>(fields: Fields<T>): Struct<T> {
   const entries = Object.entries(fields) as [keyof T, Field<T[keyof T]>][]
   return {
@@ -49,7 +62,20 @@ export function struct<T extends object>(fields: Fields<T>): Struct<T> {
   }
 }
 
-/** Makes a codec for a numbered message from fields listed in wire order. */
+/**
+ * Makes a codec for a numbered message from fields listed in wire order.
+ *
+ * @example
+ * import { ascii, MSG, message, rest } from '@sandbox-ssh/protocol'
+ *
+ * interface Extension {
+ *   readonly name: string
+ *   readonly contents: Uint8Array
+ * }
+ * const extension = message<Extension>(MSG.EXT_INFO, 'EXTENSION', { name: ascii, contents: rest })
+ * const bytes = extension.encode({ name: 'x', contents: new Uint8Array([1]) })
+ * console.log(bytes[0], extension.decode(bytes).name) // 7 x
+ */
 export function message<T extends object>(
   number: number,
   messageName: string,

@@ -7,7 +7,17 @@ import { NAME_LIST_BYTES_MAX, NAME_LIST_NAMES_MAX } from '../limits.ts'
 
 const utf8 = new TextDecoder('utf-8', { fatal: false })
 
-/** Reads the field types of RFC 4251 §5; every method throws SshError `SSH_PROTOCOL` past the end. */
+/**
+ * Reads the field types of RFC 4251 §5; every method throws SshError `SSH_PROTOCOL` past the end.
+ *
+ * @example
+ * import { Reader, Writer } from '@sandbox-ssh/protocol'
+ *
+ * const bytes = new Writer().string('session').uint32(7).finish()
+ * const reader = new Reader(bytes)
+ * console.log(reader.utf8(), reader.uint32(), reader.remaining) // session 7 0
+ * reader.end()
+ */
 export class Reader {
   readonly #bytes: Uint8Array
   #at: number

@@ -4,7 +4,15 @@
  */
 const utf8 = new TextEncoder()
 
-/** Writes the field types of RFC 4251 §5 one after the other. */
+/**
+ * Writes the field types of RFC 4251 §5 one after the other.
+ *
+ * @example
+ * import { Writer } from '@sandbox-ssh/protocol'
+ *
+ * const bytes = new Writer().boolean(true).nameList(['zlib', 'none']).finish()
+ * console.log(bytes.length) // 14
+ */
 export class Writer {
   #bytes: Uint8Array
   #length = 0

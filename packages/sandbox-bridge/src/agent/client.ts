@@ -91,7 +91,17 @@ const HANDSHAKE_MS = 10_000
 /** Time for a carrier to end by itself after `close`. */
 const CLOSE_MS = 1000
 
-/** A connection to a guest agent through its relay. */
+/**
+ * A connection to a guest agent through its relay.
+ *
+ * @example
+ * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const agent = await sandbox('local:devbox').connectAgent()
+ * const entry = await agent.fs('Stat', { path: '/etc/passwd', follow_symlink: true })
+ * console.log(entry.size > 0) // true
+ * await agent.close()
+ */
 export class AgentClient {
   /** What the guest said about itself. */
   readonly ready: Ready

@@ -51,7 +51,17 @@ export interface AgentErrorOptions {
   readonly cause?: unknown
 }
 
-/** An operation of the guest agent failed, or the agent is gone. */
+/**
+ * An operation of the guest agent failed, or the agent is gone.
+ *
+ * @example
+ * import { AgentError, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * await using agent = await sandbox('local:devbox').connectAgent()
+ * const asked = agent.fs('Stat', { path: '/nowhere', follow_symlink: true })
+ * const error = await asked.catch((caught: unknown) => caught)
+ * console.log(error instanceof AgentError && error.kind) // …
+ */
 export class AgentError extends SshError {
   override readonly name = 'AgentError'
   readonly kind: AgentErrorKind

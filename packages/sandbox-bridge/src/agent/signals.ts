@@ -39,7 +39,14 @@ const NAMES: readonly string[] = [
 
 const NUMBERS: ReadonlyMap<string, number> = new Map(NAMES.map((name, index) => [name, index + 1]))
 
-/** Name without `SIG` of a signal number 1 to 31, or undefined. */
+/**
+ * Name without `SIG` of a signal number 1 to 31, or undefined.
+ *
+ * @example
+ * import { signalName, signalNumber } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * console.log(signalName(15), signalNumber('SIGTERM'), signalNumber('INFO')) // TERM 15 undefined
+ */
 export function signalName(number: number): string | undefined {
   return NAMES[number - 1]
 }

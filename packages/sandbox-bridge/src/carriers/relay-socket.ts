@@ -31,6 +31,19 @@ export interface RelayServer {
  * `endpoint`. An agent's raw console is shared, and met again when the guest has restarted; other
  * endpoints are dialled for each client. A socket that a dead relay left behind is replaced.
  * @throws SandboxError `SANDBOX_NAME_INVALID`, `HOME_UNUSABLE` if it cannot listen
+ *
+ * @example
+ * import { tmpdir } from 'node:os'
+ * import { join } from 'node:path'
+ * import { dialUnix, listenRelay, openHome, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * // Shares the agent of a sandbox with other processes, on a socket for this user alone.
+ * const path = join(tmpdir(), `relay-${process.pid}.sock`)
+ * const relay = await listenRelay('local:devbox', path, { home: openHome() })
+ * await using client = await sandbox(() => dialUnix(path)).ssh().openClient()
+ * console.log((await client.exec('echo shared')).stdout.toString().trim()) // shared
+ * await client.close()
+ * await relay.close()
  */
 export async function listenRelay(
   endpoint: string,

@@ -28,7 +28,18 @@ export interface ChildCarrier {
   end(): Promise<void>
 }
 
-/** Starts `command` with its stdin and stdout as a transport. It never rejects: see `exited`. */
+/**
+ * Starts `command` with its stdin and stdout as a transport. It never rejects: see `exited`.
+ *
+ * @example
+ * import { spawnCarrier } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const { transport, exited } = spawnCarrier('/bin/cat', [], { env: {} })
+ * await transport.write(new TextEncoder().encode('and back'))
+ * await transport.close()
+ * console.log(new TextDecoder().decode(await transport.read())) // and back
+ * console.log(await exited) // it exited with status 0
+ */
 export function spawnCarrier(
   command: string,
   args: readonly string[],

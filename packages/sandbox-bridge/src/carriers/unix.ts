@@ -18,6 +18,12 @@ export interface DialOptions {
  * Connects to a relay socket.
  * @throws SandboxError `SANDBOX_NOT_FOUND` without the file, `SANDBOX_NOT_RUNNING` if nobody
  * listens, else `SANDBOX_UNREACHABLE`; or the signal's reason
+ *
+ * @example
+ * import { dialUnix, SandboxError } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const error = await dialUnix('/nowhere/agent.sock').catch((caught: unknown) => caught)
+ * console.log(error instanceof SandboxError && error.code) // SANDBOX_NOT_FOUND
  */
 export async function dialUnix(path: string, options: DialOptions = {}): Promise<Transport> {
   options.signal?.throwIfAborted()

@@ -15,6 +15,23 @@ const LINE_FEED = 0x0a
  * the guest the hypervisor hangs up without a word.
  * @throws SandboxError as `dialUnix`, `SANDBOX_NOT_RUNNING` if nobody listens, `SANDBOX_UNREACHABLE`
  * if it is no such socket; or the signal's reason
+ *
+ * @example
+ * import { once } from 'node:events'
+ * import { createServer } from 'node:net'
+ * import { tmpdir } from 'node:os'
+ * import { join } from 'node:path'
+ * import { dialVsockUnix } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * // What Firecracker's socket says of a port that somebody listens on.
+ * const path = join(tmpdir(), `vsock-${process.pid}.sock`)
+ * const vm = createServer((socket) => socket.once('data', () => socket.end('OK 1\nhello')))
+ * vm.listen(path)
+ * await once(vm, 'listening')
+ * const transport = await dialVsockUnix(path, 1024)
+ * console.log(new TextDecoder().decode(await transport.read())) // hello
+ * await transport.close()
+ * vm.close()
  */
 export async function dialVsockUnix(
   path: string,
@@ -88,6 +105,12 @@ interface DenoConnect {
 /**
  * Connects to a port of a guest through the host's vsock: Deno's own, else through socat.
  * @throws SandboxError `SANDBOX_UNREACHABLE`, also where there is neither; or the signal's reason
+ *
+ * @example
+ * import { dialVsock, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * // Not run: needs a virtual machine with the context id 42, and an agent in it on port 1024.
+ * const client = await sandbox((options) => dialVsock(42, 1024, options)).ssh().openClient()
  */
 export async function dialVsock(
   cid: number,

@@ -39,8 +39,19 @@ export type ForwardClient = Pick<Client, 'directTcpip'>
  * listening fails.
  *
  * @example
- * const listener = await nodeListener(createServer({ allowHalfOpen: true }).listen(8080))
- * await forwardTo(client.connection, listener, { host: '127.0.0.1', port: 80 })
+ * import { createConnection, createServer } from 'node:net'
+ * import { nodeListener } from '@sandbox-ssh/protocol'
+ * import { forwardTo } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * // A port here leads to a port there, which sends back what it gets.
+ * const listener = await nodeListener(createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1'))
+ * const forwarding = forwardTo(client, listener, { host: '127.0.0.1', port: 7 })
+ * const socket = createConnection(listener.port ?? 0, '127.0.0.1').end('there and back')
+ * let text = ''
+ * for await (const chunk of socket) text += chunk
+ * console.log(text) // there and back
+ * await listener.close()
+ * await forwarding
  */
 export async function forwardTo(
   client: ForwardClient,
@@ -58,6 +69,21 @@ export async function forwardTo(
 /**
  * Serves SOCKS 4, 4a and 5 on a listener: each client says where it wants to be connected to. Names
  * are looked up on the other side. Resolves and rejects as `forwardTo`.
+ *
+ * @example
+ * import { createConnection, createServer } from 'node:net'
+ * import { nodeListener } from '@sandbox-ssh/protocol'
+ * import { forwardSocks } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const listener = await nodeListener(createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1'))
+ * const forwarding = forwardSocks(client, listener)
+ * // SOCKS 4: connect to port 7 of 127.0.0.1; the answer begins with 0 and 90 if that worked.
+ * const socket = createConnection(listener.port ?? 0, '127.0.0.1')
+ * socket.end(new Uint8Array([4, 1, 0, 7, 127, 0, 0, 1, 0]))
+ * const [answer] = await socket.toArray()
+ * console.log(answer[0], answer[1]) // 0 90
+ * await listener.close()
+ * await forwarding
  */
 export async function forwardSocks(
   client: ForwardClient,

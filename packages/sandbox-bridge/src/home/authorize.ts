@@ -51,6 +51,30 @@ export interface AuthorizeResult {
  * ends up at 0700, the file at 0600; concurrent callers wait for each other.
  * @throws SandboxError `AUTHORIZED_KEY_INVALID`, `SANDBOX_NAME_INVALID`, `HOME_UNUSABLE`,
  * `MODE_UNSAFE`, `LOCK_TIMEOUT`
+ *
+ * @example
+ * import { mkdtempSync } from 'node:fs'
+ * import { tmpdir } from 'node:os'
+ * import { join } from 'node:path'
+ * import { generateKey } from '@sandbox-ssh/protocol'
+ * import {
+ *   authorizeKeys,
+ *   openHome,
+ *   readAuthorizedKeys,
+ *   requireAuthorizedKeys,
+ *   revokeKey,
+ * } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const home = openHome({ path: mkdtempSync(join(tmpdir(), 'home-')) })
+ * const { publicKey } = generateKey('ed25519')
+ * const expiryMs = Date.now() + 8 * 3600_000
+ * const [result] = await authorizeKeys(home, `${publicKey} ada`, { sandbox: 'devbox', expiryMs })
+ * console.log(result?.added) // true
+ * console.log(requireAuthorizedKeys(home, 'devbox').keys.length) // 1
+ * console.log(readAuthorizedKeys(home, 'another').keys.length) // 0
+ *
+ * const gone = await revokeKey(home, publicKey.fingerprint(), { sandbox: 'devbox' })
+ * console.log(gone.length) // 1
  */
 export async function authorizeKeys(
   home: Home,

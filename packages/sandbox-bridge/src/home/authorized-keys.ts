@@ -37,6 +37,11 @@ export function readAuthorizedKeys(home: Home, sandbox?: string): AuthorizedKeys
 /**
  * The same for a file anywhere; only it and its directory are checked.
  * @throws SandboxError `MODE_UNSAFE`, `HOME_UNUSABLE`
+ *
+ * @example
+ * import { readAuthorizedKeysFile } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * console.log(readAuthorizedKeysFile('/nowhere/authorized_keys').keys) // []
  */
 export function readAuthorizedKeysFile(path: string): AuthorizedKeys {
   requireSafeMode(dirname(path))

@@ -31,7 +31,16 @@ export type SandboxErrorCode =
   /** Another process held a lock for too long. */
   | 'LOCK_TIMEOUT'
 
-/** An error whose message is fit for the user: it says what, which file and why. */
+/**
+ * An error whose message is fit for the user: it says what, which file and why.
+ *
+ * @example
+ * import { SandboxError, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const attempt = sandbox('unix:/nowhere/agent.sock').ssh().openClient()
+ * const error = await attempt.catch((caught: unknown) => caught)
+ * console.log(error instanceof SandboxError && error.code) // SANDBOX_NOT_FOUND
+ */
 export class SandboxError extends Error {
   override readonly name = 'SandboxError'
   readonly code: SandboxErrorCode

@@ -9,6 +9,20 @@ import { nameHash } from './sockets.ts'
  * The file of the keys that may enter one sandbox only, beside the one for all. Its name tells a
  * person which sandbox that is; the hash in it keeps apart names that a file system takes for one.
  * @throws SandboxError `SANDBOX_NAME_INVALID`
+ *
+ * @example
+ * import {
+ *   authorizedKeysPaths,
+ *   listGrantFiles,
+ *   openHome,
+ *   sandboxKeysPath,
+ * } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const home = openHome()
+ * const own = sandboxKeysPath(home, 'devbox')
+ * console.log(own.slice(home.path.length)) // /ssh/authorized_keys.d/devbox.…
+ * console.log(authorizedKeysPaths(home, 'devbox').indexOf(own)) // 1
+ * console.log(listGrantFiles(home).length > 0) // true
  */
 export function sandboxKeysPath(home: Home, sandbox: string): string {
   const target = parseSandboxTarget(sandbox)

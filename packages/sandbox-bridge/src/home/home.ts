@@ -30,6 +30,15 @@ export interface HomeOptions {
  * reads `$MSB_CONFIG_PATH` or `<home>/config.json`, whose `home` key moves the home (unless `path`
  * was given) and whose `paths.sandboxes` moves the sandboxes.
  * @throws SandboxError `CONFIG_INVALID`
+ *
+ * @example
+ * import { mkdtempSync } from 'node:fs'
+ * import { tmpdir } from 'node:os'
+ * import { join } from 'node:path'
+ * import { listSandboxes, openHome } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const home = openHome({ path: mkdtempSync(join(tmpdir(), 'home-')) })
+ * console.log(home.path, listSandboxes(home)) // …home-… []
  */
 export function openHome(options: HomeOptions = {}): Home {
   const env = options.env ?? process.env

@@ -14,7 +14,14 @@ export interface KnownSandbox {
   readonly hostKeyPath: string
 }
 
-/** The sandboxes with files under MSB_HOME, microsandbox's first, each kind by name. */
+/**
+ * The sandboxes with files under MSB_HOME, microsandbox's first, each kind by name.
+ *
+ * @example
+ * import { listSandboxes, openHome } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * for (const { name } of listSandboxes(openHome())) console.log(name)
+ */
 export function listSandboxes(home: Home): readonly KnownSandbox[] {
   const local = join(home.path, 'local')
   return [
@@ -32,6 +39,11 @@ export function listSandboxes(home: Home): readonly KnownSandbox[] {
 /**
  * The public half of a host key, undefined if there is no such file.
  * @throws SandboxError `HOST_KEY_INVALID`
+ *
+ * @example
+ * import { readHostKey } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * console.log(await readHostKey('/nowhere/host_key')) // undefined
  */
 export async function readHostKey(path: string): Promise<PublicKey | undefined> {
   if (!existsSync(path)) return undefined

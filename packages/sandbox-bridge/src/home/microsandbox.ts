@@ -21,7 +21,16 @@ export function microsandboxPath(home: Home): string {
   return join(home.path, 'bin', process.platform === 'win32' ? 'msb.exe' : 'msb')
 }
 
-/** The program, or undefined if it is not installed or turns out to be this very program. */
+/**
+ * The program, or undefined if it is not installed or turns out to be this very program.
+ *
+ * @example
+ * import { findMicrosandbox, microsandboxPath, openHome } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const home = openHome()
+ * const program = findMicrosandbox(home)
+ * console.log(program === undefined || program === microsandboxPath(home)) // true
+ */
 export function findMicrosandbox(home: Home): string | undefined {
   const path = microsandboxPath(home)
   try {

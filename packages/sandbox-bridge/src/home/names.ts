@@ -52,6 +52,13 @@ const NO_GUEST: ReadonlyMap<number, string> = new Map([
 /**
  * Reads a sandbox argument. Nothing is looked up.
  * @throws SandboxError `SANDBOX_NAME_INVALID` saying what was seen and what is allowed
+ *
+ * @example
+ * import { formatSandboxTarget, parseSandboxTarget } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const target = parseSandboxTarget('vsock:42:1024')
+ * console.log(target.kind, formatSandboxTarget(target)) // vsock vsock:42:1024
+ * console.log(parseSandboxTarget('devbox').kind) // name
  */
 export function parseSandboxTarget(text: string): SandboxTarget {
   const colon = text.indexOf(':')

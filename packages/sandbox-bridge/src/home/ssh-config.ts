@@ -49,6 +49,23 @@ export interface SshConfigBlock {
  * the key pair into this sandbox, and gives the block.
  * @throws SandboxError `SANDBOX_NAME_INVALID` if it needs an `alias`, `HOME_UNUSABLE`,
  * `HOST_KEY_INVALID`, `MODE_UNSAFE`
+ *
+ * @example
+ * import { mkdtempSync, readFileSync } from 'node:fs'
+ * import { tmpdir } from 'node:os'
+ * import { join } from 'node:path'
+ * import { openHome, prepareSshConfig, writeSshConfig } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const folder = mkdtempSync(join(tmpdir(), 'home-'))
+ * const home = openHome({ path: folder })
+ * const block = await prepareSshConfig(home, {
+ *   sandbox: 'devbox',
+ *   hostKeyPath: join(folder, 'host_key'),
+ *   program: ['msb'],
+ * })
+ * await writeSshConfig(home, block, join(folder, 'ssh_config'))
+ * console.log(block.alias) // devbox.msb
+ * console.log(readFileSync(join(folder, 'ssh_config'), 'utf8').split('\n')[0]) // Include …
  */
 export async function prepareSshConfig(
   home: Home,

@@ -46,7 +46,20 @@ const EXECS_MAX = 8192
 /** For the console to take its last bytes. */
 const FINISH_MS = 1000
 
-/** A booted agent with its clients. */
+/**
+ * A booted agent with its clients.
+ *
+ * @example
+ * import { type Transport } from '@sandbox-ssh/protocol'
+ * import { AgentRelay, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * // Not run: needs the console of a virtual machine that has just started.
+ * async function share(console: Transport, clients: AsyncIterable<Transport>): Promise<void> {
+ *   const relay = await AgentRelay.open(console, { bootMs: 30_000 })
+ *   for await (const client of clients) void relay.serve(client)
+ *   await relay.close()
+ * }
+ */
 export class AgentRelay {
   /** Resolves when it is over: with the reason, undefined after `close`. Never rejects. */
   readonly closed: Promise<AgentError | undefined>

@@ -356,7 +356,16 @@ function untilGone(transport: Transport, gone: () => void): Transport {
   }
 }
 
-/** Whether one of the addresses of `permitopen` covers it; undefined permits everything. */
+/**
+ * Whether one of the addresses of `permitopen` covers it; undefined permits everything.
+ *
+ * @example
+ * import { permits } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const permitted = [{ host: 'db', port: 5432 }, { host: undefined, port: 443 }]
+ * console.log(permits(permitted, 'db', 5432), permits(permitted, 'db', 22)) // true false
+ * console.log(permits(permitted, 'example.com', 443)) // true
+ */
 export function permits(
   permitted: readonly PermittedAddress[] | undefined,
   host: string,

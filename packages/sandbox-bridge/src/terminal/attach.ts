@@ -58,7 +58,15 @@ export type AttachEnd =
   /** Nobody reads our stdout any more (`| head -1`). */
   | { readonly type: 'output-closed' }
 
-/** Size of the terminal behind an output; 80×24 if unknown, as for a pipe. */
+/**
+ * Size of the terminal behind an output; 80×24 if unknown, as for a pipe.
+ *
+ * @example
+ * import { terminalName, terminalSize } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const size = terminalSize(process.stdout)
+ * console.log(size.columns > 0 && size.rows > 0, terminalName('dumb')) // true xterm
+ */
 export function terminalSize(output: AttachOutput): { columns: number; rows: number } {
   return { columns: output.columns || 80, rows: output.rows || 24 }
 }
@@ -74,6 +82,23 @@ export function terminalName(term: string | undefined): string {
  * happens; the streams stay open.
  *
  * Rejects as `RemoteProcess.exit` does, so a lost connection is an error and never a status.
+ *
+ * @example
+ * import {
+ *   attach,
+ *   parseDetachKeys,
+ *   sandbox,
+ *   terminalName,
+ *   terminalSize,
+ * } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * // Not run: needs a terminal.
+ * await using client = await sandbox('local:devbox').ssh().openClient()
+ * const pty = { term: terminalName(process.env['TERM']), ...terminalSize(process.stdout) }
+ * const shell = await client.connection.shell({ pty })
+ * const detachKeys = parseDetachKeys('ctrl-p,ctrl-q')
+ * const end = await attach(shell, process, { raw: true, detachKeys })
+ * console.log(end.type)
  */
 export async function attach(
   process: RemoteProcess,
@@ -101,7 +126,16 @@ export async function attach(
   }
 }
 
-/** Raw mode for input and output; `setRawMode(false)` leaves both. */
+/**
+ * Raw mode for input and output; `setRawMode(false)` leaves both.
+ *
+ * @example
+ * import { enterRawMode } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * // Not run: needs a terminal.
+ * enterRawMode(process.stdin)
+ * process.once('exit', () => process.stdin.setRawMode(false))
+ */
 export function enterRawMode(stdin: AttachInput): void {
   stdin.setRawMode?.(true)
   if (stdin.isTTY === true && stdin.fd !== undefined) passOutputThrough(stdin.fd)

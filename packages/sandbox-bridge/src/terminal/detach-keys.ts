@@ -10,6 +10,11 @@ const KEYS_MAX = 64
  * Reads a sequence: parts separated by commas, each `ctrl-X` (X a letter or one of `@[\]^_`) or
  * one single-byte character; blanks around parts are ignored.
  * @throws RangeError `invalid config: invalid detach key: …`
+ *
+ * @example
+ * import { DEFAULT_DETACH_KEYS, parseDetachKeys } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * console.log(parseDetachKeys('ctrl-p,q'), DEFAULT_DETACH_KEYS) // Uint8Array(2) [ 16, 113 ] ctrl-]
  */
 export function parseDetachKeys(text: string): Uint8Array {
   const parts = text.split(',').map((part) => part.trim())
