@@ -1,13 +1,13 @@
-// Runs every example, and the first example of each README, as a user would. An example says in
-// its header what it prints, and must print exactly that.
+// Runs every example as a user would. An example says in its header what it prints, and must print
+// exactly that. Samples in texts and doc comments are run by scripts/docs/samples.test.ts.
 
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { temporaryFolder } from '../conformance/peers/folder.ts'
 import { run } from '../conformance/peers/run.ts'
-import { root, scratch } from '../scripts/bundle.mjs'
+import { root } from '../scripts/bundle.mjs'
 // Examples with a sandbox need its guest program, which the test runner builds for who imports it.
 import '../scripts/programs.ts'
 
@@ -32,30 +32,6 @@ for (const name of readdirSync(join(root, 'examples')).filter((file) => file.end
   test(`examples/${name} prints what it says`, async () => {
     const source = readFileSync(join(root, 'examples', name), 'utf8')
     assert.is(await runProgram(`examples/${name}`), announced(source))
-  })
-}
-
-const folder = scratch('readme')
-
-const readmes = [
-  'README.md',
-  ...readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`),
-]
-
-for (const readme of readmes) {
-  const source = /^```ts\n([\s\S]*?)^```/m.exec(readFileSync(join(root, readme), 'utf8'))?.[1]
-  // The command line has no example in TypeScript.
-  if (source === undefined && readme === 'packages/cli/README.md') continue
-  test(`the example in ${readme} prints what its comments say`, async () => {
-    assert.ok(source, 'there is none')
-    const path = join(folder, `${readme.replaceAll(/\W/g, '-')}.ts`)
-    writeFileSync(path, source)
-    const printed = (await runProgram(path)).trim().split('\n')
-    const promised = [...source.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)].map(
-      (match) => match[1],
-    )
-    assert.ok(promised.length > 0, 'it prints nothing')
-    assert.equal(printed, promised)
   })
 }
 

@@ -45,10 +45,15 @@ export interface ArgumentContext {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
+/** All commands with their options and help, for what describes them; it parses nothing. */
+export function commandTree(context: ArgumentContext): Command {
+  return new ArgumentParser([], context).program
+}
+
 class ArgumentParser {
   readonly #words: readonly string[]
   readonly #context: ArgumentContext
-  readonly #program: Command
+  readonly program: Command
   #result: CliCommand | undefined
   #out = ''
   #err = ''
@@ -56,13 +61,13 @@ class ArgumentParser {
   constructor(words: readonly string[], context: ArgumentContext) {
     this.#words = words
     this.#context = context
-    this.#program = this.#build()
+    this.program = this.#build()
   }
 
   parse(head: readonly string[]): CliCommand {
     try {
-      this.#program.parse(head, { from: 'user' })
-      return this.#result ?? { type: 'usage', text: this.#program.helpInformation() }
+      this.program.parse(head, { from: 'user' })
+      return this.#result ?? { type: 'usage', text: this.program.helpInformation() }
     } catch (error) {
       if (!(error instanceof CommanderError)) throw error
       if (error.exitCode === 0) return { type: 'print', text: this.#out }

@@ -1,0 +1,136 @@
+// Samples made into programs: one file each, checked by the compiler all at once, bundled all at
+// once, and run one after the other in this process.
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { run } from '../../conformance/peers/run.ts'
+import { bundle, root } from '../bundle.mjs'
+import { notRun, type Sample } from './samples.ts'
+
+/** A sample as a file. */
+export interface SampleProgram {
+  readonly sample: Sample
+  readonly path: string
+}
+
+/** What a sample did. */
+export interface SampleRun {
+  readonly printed: string
+  readonly error: unknown
+}
+
+/** No sample takes longer. */
+const LIMIT_MS = 30_000
+
+const prelude = join(root, 'docs/prelude.ts')
+
+/** Writes the samples into `folder`, each with what it uses of the prelude. */
+export function writePrograms(
+  samples: readonly Sample[],
+  folder: string,
+  preludeNames: readonly string[],
+): SampleProgram[] {
+  mkdirSync(folder, { recursive: true })
+  const config = {
+    extends: relative(folder, join(root, 'tsconfig.tests.json')),
+    compilerOptions: { noUnusedLocals: false, noUnusedParameters: false },
+    include: ['*.ts'],
+  }
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config))
+  writeFileSync(join(folder, 'prelude.ts'), `export * from '${relative(folder, prelude)}'\n`)
+  return samples.map((sample) => {
+    const name = `${sample.file.replaceAll(/[^\w-]/g, '-')}-${sample.line}.ts`
+    const used = preludeNames.filter((each) => uses(sample.code, each))
+    // On one line, so that the compiler's line numbers are one more than the sample's.
+    const head = used.map((each) => `const ${each} = await prelude.${each}()`).join('; ')
+    const imported = used.length > 0 ? `import * as prelude from './prelude.ts'; ${head}` : ''
+    writeFileSync(join(folder, name), `${imported}\n${sample.code}\nexport {}\n`)
+    return { sample, path: join(folder, name) }
+  })
+}
+
+/** Whether code uses a name that it does not declare. */
+function uses(code: string, name: string): boolean {
+  const imported = new RegExp(`^import [^']*\\b${name}\\b[^']*'`, 'm')
+  const declared = new RegExp(
+    `\\b(?:const|let|using|function) (?:${name}\\b|[{[][^}\\]]*\\b${name}\\b)` +
+      `|\\([^()]*\\b${name}\\b[^()]*\\)(?:: [^=]*)? =>`,
+  )
+  if (imported.test(code) || declared.test(code)) return false
+  const plain = code.replaceAll(/\/\/.*$|'[^'\n]*'/gm, '')
+  return new RegExp(`(?<!\\.)\\b${name}\\b(?!['?]?:)`).test(plain)
+}
+
+/** What the compiler has to say of the samples, as `file:line: message`. */
+export async function typeErrors(
+  programs: readonly SampleProgram[],
+  folder: string,
+): Promise<string[]> {
+  const tsc = join(root, 'node_modules/.bin/tsc')
+  const { code, stdout, stderr } = await run([tsc, '--pretty', 'false', '--project', folder], {
+    cwd: folder,
+    limitMs: 300_000,
+  })
+  const byName = new Map(programs.map(({ sample, path }) => [relative(folder, path), sample]))
+  const lines = `${stdout.toString()}${stderr}`.split('\n').filter((line) => line !== '')
+  if (code !== 0 && lines.length === 0) return [`the compiler ended with ${code}`]
+  return lines.map((line) => {
+    const [, name = '', row = '0', rest] = /^([^(]+)\((\d+),\d+\): (.*)/.exec(line) ?? []
+    const sample = byName.get(name)
+    return sample === undefined ? line : `${sample.file}:${sample.line + Number(row) - 2}: ${rest}`
+  })
+}
+
+/** Bundles the programs that are to be run; the result runs one of them. */
+export async function loadPrograms(
+  programs: readonly SampleProgram[],
+  folder: string,
+): Promise<(program: SampleProgram) => Promise<SampleRun>> {
+  const runnable = programs.filter(({ sample }) => notRun(sample) === undefined)
+  const shared = join(folder, 'prelude.ts')
+  const entries = [...runnable.map(({ path }) => path), shared]
+  const outputs = await bundle({ entries, outdir: join(folder, 'out') })
+  const load = async (path: string): Promise<{ closeAll?: () => Promise<void> }> =>
+    import(pathToFileURL(outputs.get(path)?.output ?? '').href)
+  const { closeAll } = await load(shared)
+  return async ({ path }) => {
+    return captured(async () => {
+      try {
+        await load(path)
+      } finally {
+        await closeAll?.()
+      }
+    })
+  }
+}
+
+async function captured(action: () => Promise<void>): Promise<SampleRun> {
+  let printed = ''
+  let stray: unknown
+  const { write } = process.stdout
+  const keep = (error: unknown): void => {
+    stray = error
+  }
+  process.on('unhandledRejection', keep)
+  process.on('uncaughtException', keep)
+  process.stdout.write = (chunk: string | Uint8Array): boolean => {
+    printed += typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()
+    return true
+  }
+  let timer: NodeJS.Timeout | undefined
+  try {
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`still runs after ${LIMIT_MS} ms`)), LIMIT_MS)
+    })
+    await Promise.race([action(), late])
+    return { printed, error: stray }
+  } catch (error) {
+    return { printed, error }
+  } finally {
+    clearTimeout(timer)
+    process.stdout.write = write
+    process.off('unhandledRejection', keep)
+    process.off('uncaughtException', keep)
+  }
+}
