@@ -29,7 +29,23 @@ export interface Attestation {
   readonly counter: number
 }
 
-/** Reads the attestation of a signature blob; undefined if it is not one of a security key. */
+/**
+ * Reads the attestation of a signature blob; undefined if it is not one of a security key.
+ *
+ * @example
+ * import { attestationOf, attests, Writer } from '@sandbox-ssh/protocol'
+ *
+ * // A signature as a security key makes it: touched, the 7th of its life.
+ * const signature = new Writer()
+ *   .string('sk-ssh-ed25519@openssh.com')
+ *   .string(new Uint8Array(64))
+ *   .uint8(1)
+ *   .uint32(7)
+ *   .finish()
+ * const attestation = attestationOf(signature)
+ * console.log(attestation) // { touched: true, verified: false, counter: 7 }
+ * console.log(attests(attestation, {}), attests(attestation, { verifyRequired: true })) // true false
+ */
 export function attestationOf(signature: Uint8Array): Attestation | undefined {
   try {
     const reader = new Reader(signature)
@@ -54,6 +70,12 @@ function attestationIn(flags: number, counter: number): Attestation {
 /**
  * Whether a security key attested what is asked of it. A key of another kind, which attests nothing
  * (undefined), is not concerned.
+ *
+ * @example
+ * import { attests } from '@sandbox-ssh/protocol'
+ *
+ * const untouched = { touched: false, verified: false, counter: 1 }
+ * console.log(attests(untouched, {}), attests(untouched, { touchRequired: false })) // false true
  */
 export function attests(attestation: Attestation | undefined, policy: SignaturePolicy): boolean {
   if (attestation === undefined) return true

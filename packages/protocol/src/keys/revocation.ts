@@ -41,7 +41,17 @@ interface RevokedCertificates {
   readonly keyIds: Set<string>
 }
 
-/** A list of what is revoked. */
+/**
+ * A list of what is revoked.
+ *
+ * @example
+ * import { generateKey, Revocations } from '@sandbox-ssh/protocol'
+ *
+ * const lost = generateKey('ed25519').publicKey
+ * const list = Revocations.parse(new TextEncoder().encode(`${lost.fingerprint()}\n`))
+ * console.log(list.reasonAgainst(lost)) // the key is revoked
+ * console.log(list.reasonAgainst(generateKey('ed25519').publicKey)) // undefined
+ */
 export class Revocations {
   readonly #crypto: CryptoProvider
   /** Blobs in base64. */

@@ -47,14 +47,26 @@ export async function prepareServer(
  * @throws SandboxError for files that cannot be used; TypeError, RangeError for a bad option
  *
  * @example
- * const boxes = new Map([['red', sandbox('local:red')]])
+ * import { connect, generateKey, memoryPair, pinned, publickey } from '@sandbox-ssh/protocol'
+ * import { prepareGateway, sandbox } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const ada = generateKey('ed25519')
  * const gateway = await prepareGateway({
- *   resolve: (name) => {
- *     const box = boxes.get(name)
- *     return box && { sandbox: box }
- *   },
+ *   hostKeys: [generateKey('ed25519')],
+ *   authorizedKeys: [ada.publicKey],
+ *   resolve: (name) => (name === 'red' ? { sandbox: sandbox('local:red') } : undefined),
  * })
- * await gateway.serve(await nodeListener(createServer({ allowHalfOpen: true }).listen(2222)))
+ * const [near, far] = memoryPair()
+ * const serving = gateway.serveConnection(far)
+ * const client = await connect(near, {
+ *   username: 'red',
+ *   hostKey: pinned(...gateway.hostKeys),
+ *   auth: [publickey(ada)],
+ * })
+ * console.log((await client.run('echo in red')).text().trim()) // in red
+ * await client.close()
+ * await serving
+ * await gateway.close()
  */
 export async function prepareGateway(options: GatewayOptions): Promise<SshServer> {
   checkServerOptions(options)
