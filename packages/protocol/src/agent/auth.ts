@@ -24,8 +24,21 @@ export interface AgentKeysOptions {
  * a failed login says why.
  *
  * @example
- * const open = () => nodeSocket(createConnection(process.env.SSH_AUTH_SOCK))
- * await connect(transport, { username, hostKey, auth: [agentKeys(open)] })
+ * import { agentKeys, generateKey, Keyring, memoryPair, serveAgent } from '@sandbox-ssh/protocol'
+ *
+ * const keyring = new Keyring()
+ * keyring.add(generateKey('ed25519'), {}, 'laptop')
+ * // Elsewhere: nodeSocket(createConnection(process.env.SSH_AUTH_SOCK))
+ * const open = () => {
+ *   const [near, far] = memoryPair()
+ *   void serveAgent(far, keyring)
+ *   return near
+ * }
+ * const client = await pair(
+ *   { auth: { publickey: ({ key }) => key.equals(keyring.keys[0]!) } },
+ *   { auth: [agentKeys(open)] },
+ * )
+ * console.log((await client.run('echo signed by an agent')).text().trim()) // signed by an agent
  */
 export function agentKeys(
   open: () => Transport | Promise<Transport>,
