@@ -21,6 +21,11 @@ export interface Msb extends Endpoint {
   command(args: readonly string[]): readonly string[]
 }
 
+/** The command line of `msb ssh ARGUMENTS`. */
+export function msbCommand(args: readonly string[]): readonly string[] {
+  return [process.execPath, msbPath, 'ssh', ...args]
+}
+
 /** Authorizes a fresh key and serves a sandbox on a free loopback port. */
 export async function startMsb(
   sandbox = 'local:conformance',

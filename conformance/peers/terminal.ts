@@ -1,0 +1,62 @@
+// Programs that run in a terminal, and what they write there.
+
+import { type IPty, spawn } from '@lydell/node-pty'
+import * as assert from 'uvu/assert'
+
+/** A program in a terminal, to type at and to read from. */
+export class Terminal {
+  readonly #pty: IPty
+  #output = ''
+  #position = 0
+  #changed: () => void = () => undefined
+  readonly exited: Promise<number>
+
+  constructor(command: readonly string[], columns: number, rows: number) {
+    const [program = '', ...args] = command
+    this.#pty = spawn(program, args, { cols: columns, rows, name: 'xterm-256color' })
+    this.#pty.onData((text) => {
+      this.#output += text
+      this.#changed()
+    })
+    this.exited = new Promise((resolve) => {
+      this.#pty.onExit(({ exitCode }) => {
+        resolve(exitCode)
+        this.#changed()
+      })
+    })
+  }
+
+  /** Types. */
+  type(text: string): void {
+    this.#pty.write(text)
+  }
+
+  resize(columns: number, rows: number): void {
+    this.#pty.resize(columns, rows)
+  }
+
+  close(): void {
+    this.#pty.kill('SIGKILL')
+  }
+
+  /** Waits until what came since the last match matches, and gives the match. */
+  async expect(pattern: RegExp): Promise<RegExpExecArray> {
+    const deadline = Date.now() + 15_000
+    for (;;) {
+      const match = pattern.exec(this.#output.slice(this.#position))
+      if (match !== null) {
+        this.#position += match.index + match[0].length
+        return match
+      }
+      const left = deadline - Date.now()
+      assert.ok(left > 0, `${pattern} did not come: ${JSON.stringify(this.#output)}`)
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left)
+        this.#changed = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+  }
+}
