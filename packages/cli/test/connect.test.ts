@@ -150,7 +150,7 @@ test('a lost connection is an error and never a status', async () => {
   for (const pid of pids) process.kill(pid, 'SIGKILL')
   const result = await finished(child)
   assert.is(result.code, 255)
-  assert.match(result.stderr, /^error: .*the agent closed the connection\n$/)
+  assert.match(result.stderr, /^error: .*the sandbox closed the connection: .*\n$/)
 })
 
 test('silence ends a session if it is told to', async () => {

@@ -447,7 +447,10 @@ export class AgentClient {
         if (chunk === undefined) break
         decoder.push(chunk)
       }
-      reason = new AgentError('closed', 'the agent closed the connection')
+      reason = new AgentError(
+        'closed',
+        'the sandbox closed the connection: it was stopped or restarted, or its agent has ended',
+      )
     } catch (error) {
       reason = toAgentError(error)
     }

@@ -102,6 +102,15 @@ export class FrameDecoder {
     )
   }
 
+  /** Forgets a frame of which only a part has come. */
+  reset(): void {
+    this.#chunk = new Uint8Array(0)
+    this.#offset = 0
+    this.#prefixFilled = 0
+    this.#partial = undefined
+    this.#partialFilled = 0
+  }
+
   /** Takes ownership of `chunk`. Call `next` until it returns undefined before pushing again. */
   push(chunk: Uint8Array): void {
     if (this.#offset < this.#chunk.length) {

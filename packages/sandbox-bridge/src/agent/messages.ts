@@ -67,6 +67,8 @@ export interface ReadyUser {
 /** The guest tells whom its commands run as by default. */
 export interface InitResolved {
   readonly default_user: { readonly uid: number; readonly gid: number }
+  /** Our own guest: it has heard no bootstrap yet, so this answers none. */
+  readonly unasked?: boolean | undefined
 }
 
 /** Asks for a sign of life, or with an extension for more; answered by `core.pong`. */
@@ -422,7 +424,10 @@ export const messages: { readonly [T in MessageType]: MessageSpec<Payloads[T]> }
     'guest',
     0,
     1,
-    struct<InitResolved>({ default_user: struct({ uid: u32, gid: u32 }) }),
+    struct<InitResolved>({
+      default_user: struct({ uid: u32, gid: u32 }),
+      unasked: omitted(bool),
+    }),
   ),
   'core.init.ack': spec('relay', 0, 1, nothing),
   'core.ready': spec(

@@ -2,12 +2,13 @@
  * The guest as the agent of a virtual machine, on its raw console: one carrier for all clients of
  * the host's relay, and the handshake that microsandbox's agent has at boot. Unlike that one, a
  * guest that runs answers a second bootstrap with `core.ready`, so that a host may come back; and
- * one that has restarted, and hears anything but a bootstrap, says `core.init.resolved`, so that
- * the host notices.
+ * one that has heard no bootstrap says `core.init.resolved` unasked, again and again, so that a host
+ * that knew the machine before it restarted notices.
  */
 import type { Transport } from '@sandbox-ssh/protocol'
 import { decodeEnvelope, decodePayload, encodeMessage } from '../agent/envelope.ts'
 import { type Frame, FrameDecoder, SESSION_START } from '../agent/frame.ts'
+import { RestartSign } from '../agent/restart-sign.ts'
 import type { GuestAgent } from './agent.ts'
 import { CLIENTS_MAX } from './agent.ts'
 import type { GuestClient } from './client.ts'
@@ -29,6 +30,9 @@ const STEP = Math.floor(0xffff_ffff / CLIENTS_MAX)
  * carrier, so reading on is a must, and only the budget protects the guest.
  */
 const WAITING_BYTES_MAX = 16 * 1024 * 1024
+/** Between two unasked words, doubled each time, and how many there are: a host may not listen. */
+const HELLO_MS = 1000
+const HELLOS_MAX = 16
 /** Parts of a bootstrap that are done here. */
 const KNOWN_FIELDS: readonly string[] = ['user', 'default_cwd', 'default_env', 'security_profile']
 
@@ -48,11 +52,14 @@ export class GuestConsole {
     const outbox = new Outbox(transport)
     outbox.onBroken = () => transport.abort()
     const clients = new Map<number, ConsoleClient>()
+    const stopGreeting = this.#greet(outbox)
     try {
       const decoder = new FrameDecoder()
+      const sign = new RestartSign('core.bootstrap')
       for (;;) {
         const chunk = await transport.read()
         if (chunk === undefined) break
+        if (sign.isGivenBy(chunk, decoder)) decoder.reset()
         decoder.push(chunk)
         for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) {
           if (frame.id === 0) this.#control(frame, outbox, clients)
@@ -64,7 +71,8 @@ export class GuestConsole {
     } catch {
       // A broken carrier, or a host that does not speak the protocol.
     }
-    for (const client of clients.values()) client.leave()
+    stopGreeting()
+    dropAll(clients)
     outbox.close()
     transport.abort()
   }
@@ -74,11 +82,25 @@ export class GuestConsole {
     this.#guest?.close()
   }
 
+  /** Tells a host of a former life of this machine that it is over. */
+  #greet(outbox: Outbox): () => void {
+    let timer: NodeJS.Timeout | undefined
+    const say = (count: number): void => {
+      if (this.#boot !== undefined || count === HELLOS_MAX) return
+      outbox.post(resolved({ unasked: true }))
+      timer = setTimeout(() => say(count + 1), HELLO_MS * 2 ** count)
+    }
+    say(0)
+    return () => clearTimeout(timer)
+  }
+
   #control(frame: Frame, outbox: Outbox, clients: Map<number, ConsoleClient>): void {
     const { type, payload } = decodeEnvelope(frame.body)
     switch (type) {
       case 'core.bootstrap':
         if (this.#guest !== undefined) {
+          // Another host, whose predecessor went without our noticing.
+          dropAll(clients)
           outbox.post(encodeMessage(0, 'core.ready', this.#guest.ready))
           return
         }
@@ -107,7 +129,7 @@ export class GuestConsole {
 
   #route(frame: Frame, outbox: Outbox, clients: Map<number, ConsoleClient>): void {
     if (this.#guest === undefined) {
-      outbox.post(resolved())
+      outbox.post(resolved({ unasked: this.#boot === undefined }))
       return
     }
     const slot = slotOf(frame.id)
@@ -181,9 +203,15 @@ function slotOf(id: number): number {
   return Math.min(Math.floor((id - 1) / STEP), CLIENTS_MAX - 1)
 }
 
-function resolved(): Uint8Array {
+function dropAll(clients: Map<number, ConsoleClient>): void {
+  for (const client of clients.values()) client.leave()
+  clients.clear()
+}
+
+function resolved({ unasked = false } = {}): Uint8Array {
   const user = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
-  return encodeMessage(0, 'core.init.resolved', { default_user: user })
+  const payload = { default_user: user, ...(unasked ? { unasked } : {}) }
+  return encodeMessage(0, 'core.init.resolved', payload)
 }
 
 /** The parts of a bootstrap that concern programs; what is malformed counts as absent. */

@@ -3,6 +3,7 @@ import type { Transport } from '@sandbox-ssh/protocol'
 import { decodeEnvelope, decodePayload, encodeMessage } from '../agent/envelope.ts'
 import { AgentError } from '../agent/error.ts'
 import type { Frame, FrameDecoder } from '../agent/frame.ts'
+import { RestartSign, typeOf } from '../agent/restart-sign.ts'
 
 /** What is known of an agent that is up. */
 export interface Booted {
@@ -22,12 +23,17 @@ export interface Booted {
  */
 export async function boot(transport: Transport, decoder: FrameDecoder): Promise<Booted> {
   // An empty map: everything in it is optional, and what the VM mounts is not our business.
-  await transport.write(encodeMessage(0, 'core.bootstrap', { fields: new Map() }))
+  const bootstrap = encodeMessage(0, 'core.bootstrap', { fields: new Map() })
+  await transport.write(bootstrap)
+  const sign = new RestartSign('core.init.resolved')
   for (;;) {
-    const frame = await nextFrame(transport, decoder)
+    const frame = await nextFrame(transport, decoder, sign)
     const type = frame.id === 0 ? typeOf(frame) : undefined
     if (type === 'core.init.resolved') {
-      await transport.write(encodeMessage(0, 'core.init.ack', {}))
+      // Said unasked, it means that our bootstrap was lost: in what was under way to a guest that
+      // has restarted, or before it listened. Others say it once, and bear no second bootstrap.
+      const answer = isUnasked(frame) ? bootstrap : encodeMessage(0, 'core.init.ack', {})
+      await transport.write(answer)
     } else if (type === 'core.ready') {
       const { generation, payload } = decodeEnvelope(frame.body)
       const { features = [] } = decodePayload('core.ready', payload)
@@ -44,10 +50,11 @@ export async function boot(transport: Transport, decoder: FrameDecoder): Promise
 export async function resume(transport: Transport, decoder: FrameDecoder): Promise<Booted> {
   const id = 1 + Math.floor(Math.random() * 0xffff)
   await transport.write(encodeMessage(id, 'core.ping', {}))
+  const sign = new RestartSign('core.init.resolved')
   for (;;) {
-    const frame = await nextFrame(transport, decoder)
+    const frame = await nextFrame(transport, decoder, sign)
     const type = typeOf(frame)
-    // Our own guest says this when it has restarted and hears anything but a bootstrap.
+    // Our own guest says this as long as it has heard no bootstrap.
     if (frame.id === 0 && type === 'core.init.resolved') return boot(transport, decoder)
     if (frame.id !== id || type !== 'core.pong') continue
     const { generation } = decodeEnvelope(frame.body)
@@ -56,21 +63,26 @@ export async function resume(transport: Transport, decoder: FrameDecoder): Promi
   }
 }
 
-/** The wire type of a frame; undefined if it has none. */
-export function typeOf(frame: Frame): string | undefined {
+function isUnasked(frame: Frame): boolean {
   try {
-    return decodeEnvelope(frame.body).type
+    const { payload } = decodeEnvelope(frame.body)
+    return decodePayload('core.init.resolved', payload).unasked === true
   } catch {
-    return undefined
+    return false
   }
 }
 
-async function nextFrame(transport: Transport, decoder: FrameDecoder): Promise<Frame> {
+async function nextFrame(
+  transport: Transport,
+  decoder: FrameDecoder,
+  sign: RestartSign,
+): Promise<Frame> {
   for (;;) {
     const frame = decoder.next()
     if (frame !== undefined) return frame
     const chunk = await transport.read()
     if (chunk === undefined) throw new AgentError('closed', 'the console was closed')
+    if (sign.isGivenBy(chunk, decoder)) decoder.reset()
     decoder.push(chunk)
   }
 }

@@ -9,9 +9,10 @@ import { encodeMessage } from '../agent/envelope.ts'
 import { AgentError } from '../agent/error.ts'
 import { type Frame, FrameDecoder, TERMINAL, writeUint32 } from '../agent/frame.ts'
 import { joined } from '../agent/fs.ts'
+import { RestartSign, typeOf } from '../agent/restart-sign.ts'
 import { limited } from '../agent/waiting.ts'
 import { judge } from './admission.ts'
-import { type Booted, boot, resume, typeOf } from './boot.ts'
+import { type Booted, boot, resume } from './boot.ts'
 import { RelayClient } from './client.ts'
 
 /** How the agent is met, and what clients may cost. */
@@ -252,6 +253,7 @@ export class AgentRelay {
   /** Reads the guest as long as there is anything, whoever reads what becomes of it. */
   async #pump(decoder: FrameDecoder): Promise<void> {
     let reason: AgentError
+    const sign = new RestartSign('core.init.resolved')
     try {
       for (;;) {
         for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) {
@@ -259,6 +261,7 @@ export class AgentRelay {
         }
         const chunk = await this.#console.read()
         if (chunk === undefined) break
+        if (sign.isGivenBy(chunk, decoder)) throw restarted()
         decoder.push(chunk)
       }
       reason = new AgentError('closed', 'the guest closed its console')
@@ -276,7 +279,7 @@ export class AgentRelay {
       const type = typeOf(frame)
       // A booting guest says this, not one whose clients we have: theirs is gone.
       if (type === 'core.init.resolved' || type === 'core.ready') {
-        throw new AgentError('closed', 'the guest has restarted')
+        throw restarted()
       }
       return
     }
@@ -322,6 +325,10 @@ export class AgentRelay {
     this.#console.abort(reason)
     this.#settle(reason)
   }
+}
+
+function restarted(): AgentError {
+  return new AgentError('closed', 'the guest has restarted')
 }
 
 function prologue(idMin: number, idMax: number, ready: Uint8Array): Uint8Array {

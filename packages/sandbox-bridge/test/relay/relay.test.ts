@@ -6,10 +6,10 @@ import { AgentClient } from '../../src/agent/client.ts'
 import { encodeData, encodeMessage } from '../../src/agent/envelope.ts'
 import { AgentError } from '../../src/agent/error.ts'
 import { encodeFrame, FrameDecoder, readUint32, writeUint32 } from '../../src/agent/frame.ts'
+import { typeOf } from '../../src/agent/restart-sign.ts'
 import { guestAgent } from '../../src/guest/agent.ts'
 import { GuestConsole } from '../../src/guest/console.ts'
 import { RELAYED_FRAME_BYTES_MAX } from '../../src/relay/admission.ts'
-import { typeOf } from '../../src/relay/boot.ts'
 import { AgentRelay, type AgentRelayOptions } from '../../src/relay/relay.ts'
 import { bytesOf, readUntil, textOf } from '../guest/connect.ts'
 import { rejection } from '../rejection.ts'
@@ -319,6 +319,36 @@ test('a guest that restarts ends its clients with the reason', async () => {
   assert.match(String(await relay.closed), /the guest has restarted/)
   assert.is(await ours.read(), undefined)
   assert.is(relay.clientCount, 0)
+})
+
+test('a guest that restarts in the middle of a frame is noticed all the same', async () => {
+  const { relay, agent } = await bootedConsole()
+  const { ours } = raw(relay)
+  await prologue(ours)
+  const frame = encodeData(5, 'core.exec.stdout', new Uint8Array(100_000))
+  await agent.say(frame.subarray(0, 30_000))
+  // The next guest on the same carrier, which nobody has told that there is one.
+  const guest = new GuestConsole(() => guestAgent())
+  void guest.serve(agent.transport)
+  assert.match(String(await within(10_000, () => relay.closed)), /the guest has restarted/)
+  assert.is(await ours.read(), undefined)
+  guest.close()
+})
+
+test('a guest boots although it first hears the end of what was for its predecessor', async () => {
+  const [host, vm] = memoryPair()
+  const frame = encodeData(5, 'core.exec.stdin', new Uint8Array(100_000))
+  // Inside it, what looks like the length of a frame that will never be complete.
+  writeUint32(frame, 50_000, 1_000_000)
+  const late = host.write(frame.subarray(50_000, 60_000))
+  const guest = new GuestConsole(() => guestAgent())
+  void guest.serve(vm)
+  await late
+  const relay = await within(10_000, () => AgentRelay.open(host))
+  const agent = await client(relay)
+  await agent.ping()
+  await relay.close()
+  guest.close()
 })
 
 test('our own guest notices a host that takes it for an earlier one', async () => {
