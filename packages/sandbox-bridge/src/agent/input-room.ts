@@ -1,4 +1,5 @@
 /** What may be sent to a receiver in the guest without ever making the agent wait for it. */
+import { AgentError } from './error.ts'
 import { InputGauge, type InputLevel } from './input-gauge.ts'
 import type { Link } from './link.ts'
 
@@ -38,6 +39,7 @@ const TTY_STEP_BYTES = 2 * 1024
 /** Of the megabytes of a connection's buffers and the agent's queue of 32 frames. */
 const TCP_FREE_BYTES = 512 * 1024
 const TCP_UNSENT_BYTES_MAX = 256 * 1024
+const ENOENT = 2
 
 /** The stdin of a program, on a pipe or a terminal. `pid` is asked when it is needed. */
 export function programRoom(link: Link, pid: () => number, tty: boolean): InputRoom {
@@ -105,14 +107,25 @@ class IdlingGauge {
  * those to the port is ours it does not, so the fullest counts.
  */
 export function tcpRoom(link: Link, port: number): InputRoom {
-  const measure = async (): Promise<number | undefined> => {
+  // A guest without IPv6 has but one of them.
+  const readTable = async (path: string): Promise<string> => {
     try {
-      const tables = await Promise.all(['/proc/net/tcp', '/proc/net/tcp6'].map(link.readText))
-      const unsent = Math.max(0, ...tables.flatMap((table) => unsentBytes(table, port)))
-      return unsent <= TCP_UNSENT_BYTES_MAX ? TCP_FREE_BYTES : 0
+      return await link.readText(path)
+    } catch (error) {
+      if (error instanceof AgentError && error.errno === ENOENT) return ''
+      throw error
+    }
+  }
+  const measure = async (): Promise<number | undefined> => {
+    let tables: readonly string[]
+    try {
+      tables = await Promise.all(['/proc/net/tcp', '/proc/net/tcp6'].map(readTable))
     } catch {
       return undefined
     }
+    if (tables.every((table) => table === '')) return undefined
+    const unsent = Math.max(0, ...tables.flatMap((table) => unsentBytes(table, port)))
+    return unsent <= TCP_UNSENT_BYTES_MAX ? TCP_FREE_BYTES : 0
   }
   return new MeasuredRoom({
     freeBytes: TCP_FREE_BYTES,

@@ -1,9 +1,11 @@
 // An agent as brittle as the real one: one loop that blocks where it blocks and dies of what it
 // dies of. What would have happened is written down, for a test to find nothing there.
 //
-// Programs are imitations that read and write at their own pace: `deaf` never reads, `cat` reads
-// and echoes, `slow` reads a little at a time, `yes` writes without end, `exit` ends at once.
-// `perl` answers as the gauge of unread input does. Connections go to hosts of the same names.
+// Programs are imitations that read and write at their own pace: `deaf` never reads, `stubborn`
+// neither reads nor heeds what can be ignored, `cat` reads and echoes, `slow` reads a little at a
+// time, `yes` writes without end, `exit` ends at once. A shell runs the first word of its command,
+// and is `cat` without one. `perl` answers as the gauge of unread input does. Connections go to
+// hosts of the same names, and to `silent`, which never answers.
 
 import { memoryPair, type Transport } from '@sandbox-ssh/protocol'
 import { decodeEnvelope, decodePayload, encodeMessage } from '../../src/agent/envelope.ts'
@@ -15,6 +17,7 @@ import {
   messages,
   type Payloads,
 } from '../../src/agent/messages.ts'
+import { BrittleFiles } from './brittle-files.ts'
 
 /** What a pipe and a terminal hold when nobody reads. */
 const PIPE_BYTES = 64 * 1024
@@ -25,6 +28,10 @@ const TTY_LINE_BYTES = 4095
 const TCP_BYTES = 4 * 1024 * 1024
 const TCP_FRAMES = 32
 const STEP = 33_554_431
+const CLIENTS_MAX = 128
+/** Signals that a program may ignore. */
+const IGNORABLE: readonly number[] = [1, 2, 3, 13, 15]
+const DEADLY: readonly number[] = [...IGNORABLE, 9]
 
 /** Something in the guest that takes input: a program or a connection. */
 interface Receiver {
@@ -40,11 +47,24 @@ interface Receiver {
 /** A program's own part. */
 interface Program extends Receiver {
   readonly pid: number
+  /** The first argument. */
+  readonly word: string
   readonly tty: boolean
   eof: boolean
   /** The program whose input a gauge looks at. */
   readonly watched: Receiver | undefined
 }
+
+interface Connection extends Receiver {
+  /** How many of its two directions have ended. */
+  ends: number
+  sent: number
+}
+
+const KINDS = ['deaf', 'stubborn', 'cat', 'slow', 'yes', 'exit', 'perl', 'ln', 'stat', 'sync']
+/** What `yes` writes in a millisecond, and a connection to it in all. */
+const YES_BYTES = 32 * 1024
+const TCP_SENT_MAX = 4 * 1024 * 1024
 
 /** The agent, its relay and its guest in one. */
 export class BrittleAgent {
@@ -58,20 +78,27 @@ export class BrittleAgent {
   queuedBytesMax = 0
   readonly #random: () => number
   readonly #programs = new Map<number, Program>()
-  readonly #connections = new Map<number, Receiver>()
-  readonly #files = new Map<number, { path: string; data: Uint8Array }>()
-  readonly #writes = new Map<number, number>()
-  #transport: Transport | undefined
+  readonly #connections = new Map<number, Connection>()
+  readonly #files: BrittleFiles
+  readonly #slots = new Map<number, Transport>()
   #queued = 0
   #pid = 100
-  #handle = 1
-  #slot = 0
-  /** Ids that the previous client of this slot left behind. */
-  #former: number[] = []
+  /** Ids that former clients of each slot left behind. */
+  readonly #former = new Map<number, readonly number[]>()
+  /** Bytes written by `yes`, by the word behind it. */
+  readonly #produced = new Map<string, number>()
   #timer: ReturnType<typeof setInterval> | undefined
 
   constructor(random: () => number) {
     this.#random = random
+    this.#files = new BrittleFiles({
+      say: (id, type, payload) => this.#say(id, type, payload),
+      connections: () => this.#connectionTable(),
+      blocks: (why) => {
+        this.blocked ??= why
+      },
+      breaks: (why) => this.broken.push(why),
+    })
     this.#timer = setInterval(() => this.#tick(), 1)
   }
 
@@ -85,44 +112,64 @@ export class BrittleAgent {
     return this.#programs.size
   }
 
-  /** A new client of the relay, in the slot of the last one, which must be gone. */
+  /** Clients of the relay. */
+  get clients(): number {
+    return this.#slots.size
+  }
+
+  /** Connections that nobody has closed, both of whose ends have ended. */
+  get forgotten(): number {
+    return [...this.#connections.values()].filter(({ ends }) => ends === 2).length
+  }
+
+  /** Bytes that `yes WORD` has written. */
+  produced(word: string): number {
+    return this.#produced.get(word) ?? 0
+  }
+
+  /** A new client of the relay, in the first slot that is free. */
   accept(): Transport {
     const [ours, theirs] = memoryPair()
-    this.#transport = ours
+    let slot = 0
+    while (this.#slots.has(slot)) slot++
+    if (slot >= CLIENTS_MAX) {
+      void ours.close()
+      return theirs
+    }
+    this.#slots.set(slot, ours)
     const prologue = new Uint8Array(8)
-    writeUint32(prologue, 0, this.#slot * STEP + 1)
-    writeUint32(prologue, 4, this.#slot * STEP + STEP)
+    writeUint32(prologue, 0, slot * STEP + 1)
+    writeUint32(prologue, 4, slot * STEP + STEP)
     const times = { boot_time_ns: 1, init_time_ns: 2, ready_time_ns: 3, agent_version: '0.6.18' }
     this.#write(ours, prologue)
     this.#write(ours, encodeMessage(0, 'core.ready', times))
-    void this.#serve(ours)
+    void this.#serve(ours, slot)
     return theirs
   }
 
-  async #serve(transport: Transport): Promise<void> {
+  async #serve(transport: Transport, slot: number): Promise<void> {
     const decoder = new FrameDecoder(0xffff_ffff)
     for (;;) {
       const chunk = await transport.read().catch(() => undefined)
       if (chunk === undefined) break
       decoder.push(chunk)
-      for (let frame = decoder.next(); frame; frame = decoder.next()) this.#frame(frame)
+      for (let frame = decoder.next(); frame; frame = decoder.next()) this.#frame(frame, slot)
     }
     // The relay kills what the client left, and the slot is free again.
-    this.#former = [...this.#programs.keys()]
-    for (const program of this.#programs.values()) program.ended = true
-    this.#programs.clear()
-    this.#connections.clear()
-    this.#files.clear()
-    this.#writes.clear()
-    if (this.#transport === transport) this.#transport = undefined
+    const isOwn = (id: number): boolean => slotOf(id) === slot
+    this.#former.set(slot, [...this.#programs.keys()].filter(isOwn))
+    for (const id of [...this.#programs.keys()].filter(isOwn)) this.#programs.delete(id)
+    for (const id of [...this.#connections.keys()].filter(isOwn)) this.#connections.delete(id)
+    this.#files.leave(slot)
+    this.#slots.delete(slot)
     transport.abort()
   }
 
-  #frame(frame: Frame): void {
+  #frame(frame: Frame, slot: number): void {
     const { id, flags, body, bytes } = frame
     if (bytes.length - 4 > FRAME_LENGTH_MAX) this.dead ??= 'frame over 4 MiB'
     if (bytes.length > 1024 * 1024) this.broken.push(`frame of ${bytes.length} bytes`)
-    if (id < this.#slot * STEP + 1 || id >= this.#slot * STEP + STEP) {
+    if (id < slot * STEP + 1 || id >= slot * STEP + STEP) {
       this.broken.push(`id ${id} out of range`)
     }
     let message: Message
@@ -136,10 +183,10 @@ export class BrittleAgent {
       this.dead ??= String(error)
       return
     }
-    this.#handle_(message)
+    this.#handle(message, slot)
   }
 
-  #handle_(message: Message): void {
+  #handle(message: Message, slot: number): void {
     const { id } = message
     switch (message.type) {
       case 'core.ping':
@@ -159,10 +206,11 @@ export class BrittleAgent {
         this.#signal(id, message.payload.signal)
         break
       case 'core.fs.request':
-        this.#fs(id, message.payload)
+        if (this.#isOpen(id)) this.broken.push(`id ${id} was reused while open`)
+        this.#files.request(id, slot, message.payload)
         break
       case 'core.fs.data':
-        this.#fsData(id, message.payload.data)
+        this.#files.data(id, message.payload.data)
         break
       case 'core.tcp.connect':
         this.#connect(id, message.payload.host)
@@ -171,7 +219,7 @@ export class BrittleAgent {
         this.#tcpData(id, message.payload.data)
         break
       case 'core.tcp.eof':
-        if (this.#connections.get(id)?.kind === 'cat') this.#say(id, 'core.tcp.eof', {})
+        this.#tcpEof(id)
         break
       case 'core.tcp.close':
         this.#connections.delete(id)
@@ -183,16 +231,16 @@ export class BrittleAgent {
 
   #exec(id: number, request: Payloads['core.exec.request']): void {
     if (this.#isOpen(id)) this.broken.push(`id ${id} was reused while open`)
-    const kind = request.cmd
-    const known = ['deaf', 'cat', 'slow', 'yes', 'exit', 'perl']
-    if (!known.includes(kind)) {
-      const message = `spawn "${kind}": No such file or directory (os error 2)`
+    const [kind, word] = imitated(request)
+    if (!KINDS.includes(kind)) {
+      const message = `spawn "${request.cmd}": No such file or directory (os error 2)`
       this.#say(id, 'core.exec.failed', { kind: 'not_found', errno: 2, message })
       return
     }
     const watchedPid = kind === 'perl' ? Number(request.args.at(-1)) : undefined
     const program: Program = {
       kind,
+      word,
       pid: this.#pid++,
       tty: request.tty,
       capacity: request.tty ? TTY_BYTES : PIPE_BYTES,
@@ -207,7 +255,8 @@ export class BrittleAgent {
     this.#say(id, 'core.exec.started', { pid: program.pid })
     if (kind === 'perl')
       this.#print(id, `${program.watched?.capacity === PIPE_BYTES ? PIPE_BYTES : 0}\n`)
-    if (kind === 'exit') this.#exited(id, Number(request.args[0] ?? 0))
+    if (kind === 'stat') this.#print(id, '4096 4096 9 9 9 9 9 0 255\n')
+    if (['exit', 'stat', 'ln', 'sync'].includes(kind)) this.#exited(id, Number(word) || 0)
   }
 
   #stdin(id: number, data: Uint8Array): void {
@@ -237,55 +286,8 @@ export class BrittleAgent {
     if (program === undefined) return
     if (signal === 19) program.stopped = true
     if (signal === 18) program.stopped = false
-    if ([1, 2, 3, 9, 15].includes(signal)) this.#exited(id, -1)
-  }
-
-  #fs(id: number, { op }: Payloads['core.fs.request']): void {
-    if (this.#isOpen(id)) this.broken.push(`id ${id} was reused while open`)
-    const refuse = (error: string) => this.#say(id, 'core.fs.response', { ok: false, error })
-    if ('Stat' in op) {
-      const entry = {
-        path: op.Stat.path,
-        kind: 'file' as const,
-        size: 1,
-        mode: 0o100644,
-        uid: 0,
-        gid: 0,
-      }
-      this.#say(id, 'core.fs.response', { ok: true, data: { Stat: entry } })
-    } else if ('OpenFile' in op) {
-      // A FIFO would never be opened; the table of connections is what the pacing looks at.
-      if (op.OpenFile.path.includes('fifo')) this.blocked ??= 'opening a FIFO'
-      const table = op.OpenFile.path === '/proc/net/tcp' ? this.#connectionTable() : ''
-      const handle = this.#handle++
-      this.#files.set(handle, { path: op.OpenFile.path, data: new TextEncoder().encode(table) })
-      this.#say(id, 'core.fs.response', { ok: true, data: { Handle: handle } })
-    } else if ('Read' in op) {
-      const { handle, offset, len } = op.Read
-      if (len === undefined || len > 1024 * 1024) this.broken.push(`read of ${len} bytes`)
-      const file = this.#files.get(handle)
-      if (file === undefined) return refuse(`read: invalid handle: ${handle}`)
-      const data = file.data.subarray(offset, offset + (len ?? 0))
-      if (data.length > 0) this.#say(id, 'core.fs.data', { data })
-      this.#say(id, 'core.fs.response', { ok: true })
-    } else if ('Write' in op) {
-      if (!this.#files.has(op.Write.handle)) return refuse(`write: invalid handle`)
-      this.#writes.set(id, op.Write.handle)
-    } else if ('CloseHandle' in op) {
-      this.#files.delete(op.CloseHandle.handle)
-      this.#say(id, 'core.fs.response', { ok: true })
-    } else {
-      refuse('mkdir: Permission denied (os error 13)')
-    }
-  }
-
-  #fsData(id: number, data: Uint8Array): void {
-    if (!this.#writes.has(id)) {
-      this.#say(id, 'core.fs.response', { ok: false, error: `unknown write session: ${id}` })
-    } else if (data.length === 0) {
-      this.#writes.delete(id)
-      this.#say(id, 'core.fs.response', { ok: true })
-    }
+    const deadly = program.kind === 'stubborn' ? [9] : DEADLY
+    if (deadly.includes(signal)) this.#exited(id, -1)
   }
 
   #connect(id: number, host: string): void {
@@ -295,9 +297,24 @@ export class BrittleAgent {
       this.#say(id, 'core.tcp.failed', { error })
       return
     }
+    if (!['cat', 'slow', 'deaf', 'yes', 'silent'].includes(host)) {
+      const error = `connect ${host}:1: failed to lookup address information: Try again`
+      this.#say(id, 'core.tcp.failed', { error })
+      return
+    }
     const receiver = { kind: host, capacity: TCP_BYTES, buffered: 0, frames: 0 }
-    this.#connections.set(id, { ...receiver, stopped: false, ended: false })
-    this.#say(id, 'core.tcp.connected', {})
+    this.#connections.set(id, { ...receiver, stopped: false, ended: false, ends: 0, sent: 0 })
+    if (host !== 'silent') this.#say(id, 'core.tcp.connected', {})
+  }
+
+  #tcpEof(id: number): void {
+    const connection = this.#connections.get(id)
+    if (connection === undefined) return
+    connection.ends++
+    if (connection.kind === 'cat') {
+      connection.ends++
+      this.#say(id, 'core.tcp.eof', {})
+    }
   }
 
   #tcpData(id: number, data: Uint8Array): void {
@@ -330,7 +347,10 @@ export class BrittleAgent {
       if (program.stopped) continue
       const read = Math.min(program.buffered, paceOf(program.kind))
       program.buffered -= read
-      if (program.kind === 'yes') this.#data(id, 'core.exec.stdout', new Uint8Array(32 * 1024))
+      if (program.kind === 'yes') {
+        this.#data(id, 'core.exec.stdout', new Uint8Array(YES_BYTES))
+        this.#produced.set(program.word, this.produced(program.word) + YES_BYTES)
+      }
       if (program.kind === 'cat' && read > 0) {
         this.#data(id, 'core.exec.stdout', new Uint8Array(read))
       }
@@ -344,9 +364,14 @@ export class BrittleAgent {
       if (connection.kind === 'cat' && read > 0) {
         this.#data(id, 'core.tcp.data', new Uint8Array(Math.min(read, 65_536)))
       }
+      if (connection.kind === 'yes' && connection.sent < TCP_SENT_MAX) {
+        connection.sent += YES_BYTES
+        this.#data(id, 'core.tcp.data', new Uint8Array(YES_BYTES))
+      }
     }
     // Late words for a former client reach the next one of its slot.
-    const stray = this.#former[Math.floor(this.#random() * this.#former.length * 4)]
+    const former = [...this.#former.values()].flat()
+    const stray = former[Math.floor(this.#random() * former.length * 4)]
     if (stray !== undefined) this.#say(stray, 'core.exec.exited', { code: -1 })
   }
 
@@ -369,12 +394,12 @@ export class BrittleAgent {
   }
 
   #isOpen(id: number): boolean {
-    return this.#programs.has(id) || this.#connections.has(id) || this.#writes.has(id)
+    return this.#programs.has(id) || this.#connections.has(id) || this.#files.has(id)
   }
 
   #say<T extends MessageType>(id: number, type: T, payload: Payloads[T]): void {
-    if (this.#transport !== undefined)
-      this.#write(this.#transport, encodeMessage(id, type, payload))
+    const transport = this.#slots.get(slotOf(id))
+    if (transport !== undefined) this.#write(transport, encodeMessage(id, type, payload))
   }
 
   #write(transport: Transport, bytes: Uint8Array): void {
@@ -391,4 +416,18 @@ export class BrittleAgent {
 function paceOf(kind: string): number {
   if (kind === 'cat') return 1024 * 1024
   return kind === 'slow' ? 700 : 0
+}
+
+/** What a request runs, and its first argument. */
+function imitated({ cmd, args }: Payloads['core.exec.request']): [string, string] {
+  if (/\/(sh|bash)$/.test(cmd)) {
+    if (args[0] !== '-c') return ['cat', '']
+    const [kind = '', word = ''] = (args[1] ?? '').trim().split(' ')
+    return [kind, word]
+  }
+  return [cmd.slice(cmd.lastIndexOf('/') + 1), args[0] ?? '']
+}
+
+function slotOf(id: number): number {
+  return Math.floor((id - 1) / STEP)
 }
