@@ -27,6 +27,7 @@ import {
   userauthRequest,
   userauthSuccess,
 } from '../wire/userauth.ts'
+import { Writer } from '../wire/writer.ts'
 
 const HOSTBOUND = 'publickey-hostbound-v00@openssh.com'
 
@@ -122,7 +123,11 @@ export class ServerAuth {
       case 'password':
         return this.#password(request)
       case 'keyboard-interactive': {
-        const { submethods } = keyboardInteractiveRequest.decode(request.methodSpecific)
+        // dev-tunnels-ssh leaves both fields out.
+        const { submethods } =
+          request.methodSpecific.length === 0
+            ? { submethods: [] }
+            : keyboardInteractiveRequest.decode(request.methodSpecific)
         if (!this.#methods.includes('keyboard-interactive')) return this.#fail(true)
         return this.#ask({ method: 'keyboard-interactive', submethods, responses: undefined })
       }
@@ -148,7 +153,7 @@ export class ServerAuth {
     if (spec === undefined || !this.#methods.includes('publickey')) return this.#fail(signed)
     let publicKey: PublicKey
     try {
-      publicKey = PublicKey.fromBlob(blob)
+      publicKey = userKey(blob)
     } catch {
       return this.#fail(signed)
     }
@@ -312,6 +317,18 @@ export class ServerAuth {
   static success(): Uint8Array {
     return userauthSuccess.encode({})
   }
+}
+
+/**
+ * The key in a request. dev-tunnels-ssh names an RSA key after its signature, where RFC 8332 §3 wants
+ * `ssh-rsa` as ever; OpenSSH takes that too. What the client signed is the blob as it sent it.
+ */
+function userKey(blob: Uint8Array): PublicKey {
+  const key = PublicKey.fromBlob(blob)
+  if (!/^rsa-sha2-(256|512)$/.test(key.type)) return key
+  const reader = new Reader(blob)
+  reader.string()
+  return PublicKey.fromBlob(new Writer().string('ssh-rsa').bytes(reader.rest()).finish())
 }
 
 function tooManyFailures(): DisconnectError {

@@ -627,7 +627,10 @@ export class Machine {
         username,
         signatureAlgorithms: () => {
           const list = this.#extensions.get(EXTENSION.SIGNATURE_ALGORITHMS)
-          return list === undefined ? undefined : new TextDecoder().decode(list).split(',')
+          if (list === undefined) return undefined
+          // ssh2's server forgets the comma between these two.
+          const names = new TextDecoder().decode(list).replace('521rsa-', '521,rsa-')
+          return names.split(',')
         },
         hostbound: () => this.#extensions.has(EXTENSION.HOSTBOUND),
         authenticated: (name, method) => this.#authenticated(name, method),

@@ -33,13 +33,13 @@ export function identificationFor(peer: string, software: string): string {
 
 /**
  * Whether a peer goes on with its channels between a later KEXINIT of its and its NEWKEYS, where RFC
- * 4253 §7.1 wants silence: AsyncSSH 2.10 as Debian 12 patches it, which else would lose its
- * connection at every re-exchange. What it says there is authenticated by the keys that are still in
+ * 4253 §7.1 wants silence: AsyncSSH 2.10 as Debian 12 patches it, and dev-tunnels-ssh, which else
+ * would lose their connections at every re-exchange. What they say there is authenticated by the keys that are still in
  * force, and answers to it are bounded as those to what comes before its KEXINIT. OpenSSH 9 lets
  * everybody do it. In the first exchange, where it would not be harmless, nobody is excepted.
  */
 export function talksDuringExchange(peer: string): boolean {
-  return peer.startsWith('SSH-2.0-AsyncSSH_2.10.')
+  return /^SSH-2\.0-(AsyncSSH_2\.10\.|dev-tunnels-ssh_)/.test(peer)
 }
 
 /** Collects lines until the peer has identified itself. */

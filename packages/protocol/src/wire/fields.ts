@@ -20,6 +20,11 @@ export const uint64: Field<bigint> = { read: (r) => r.uint64(), write: (w, v) =>
 export const string: Field<Uint8Array> = { read: (r) => r.string(), write: (w, v) => w.string(v) }
 /** Human text. */
 export const utf8: Field<string> = { read: (r) => r.utf8(), write: (w, v) => w.string(v) }
+/** Human text at the end of a message, which some peers leave out where it would be empty. */
+export const lastUtf8: Field<string> = {
+  read: (r) => (r.remaining === 0 ? '' : r.utf8()),
+  write: (w, v) => w.string(v),
+}
 /** A registered name. */
 export const ascii: Field<string> = { read: (r) => r.ascii(), write: (w, v) => w.string(v) }
 export const nameList: Field<readonly string[]> = {

@@ -5,6 +5,7 @@ import {
   boolean,
   type Field,
   fixed,
+  lastUtf8,
   mpint,
   nameList,
   string,
@@ -23,7 +24,8 @@ export interface Disconnect {
 export const disconnect: Message<Disconnect> = message(MSG.DISCONNECT, 'DISCONNECT', {
   reasonCode: uint32,
   description: utf8,
-  languageTag: utf8,
+  // dev-tunnels-ssh has none.
+  languageTag: lastUtf8,
 })
 
 /** SSH_MSG_UNIMPLEMENTED, RFC 4253 §11.4. */
