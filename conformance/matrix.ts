@@ -7,6 +7,7 @@ import { suite } from 'uvu'
 import { type Msb, startMsb } from './peers/msb.ts'
 import { OpenSsh, type Sshd, startSshd } from './peers/openssh.ts'
 import { recorded } from './results.ts'
+import { within } from './within.ts'
 
 export { type Result, recorded } from './results.ts'
 
@@ -60,13 +61,4 @@ export function againstServers(area: string, cases: readonly Case[]): void {
     }
     test.run()
   }
-}
-
-/** Rejects if `promise` takes longer than it may. */
-function within<T>(limitMs: number, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not done within ${limitMs / 1000} s`)), limitMs)
-  })
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }

@@ -12,8 +12,8 @@ export interface Result {
   readonly target: string
   readonly passed: boolean
   readonly ms: number
-  /** Why the target was not there, if so; then nothing of it was tried. */
-  readonly missing?: string
+  /** Why it was not tried, if so; without area and name nothing of the target was. */
+  readonly untried?: string
 }
 
 /** The results of this program. */
@@ -43,7 +43,11 @@ export function recorded(
   }
 }
 
-/** Notes that a peer is not there, and why. */
-export function recordMissing(target: string, missing: string): void {
-  results.push({ area: '', name: '', target, passed: false, ms: 0, missing })
+/** Notes that a peer is not there, or that it cannot do one thing, and why. */
+export function recordUntried(
+  target: string,
+  why: string,
+  what: { readonly area: string; readonly name: string } = { area: '', name: '' },
+): void {
+  results.push({ ...what, target, passed: false, ms: 0, untried: why })
 }

@@ -2,7 +2,12 @@
 
 import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { generateKey, issueCertificate, type PublicKey } from '@sandbox-ssh/protocol'
+import {
+  generateKey,
+  issueCertificate,
+  type PrivateKey,
+  type PublicKey,
+} from '@sandbox-ssh/protocol'
 import { temporaryFolder } from '../peers/folder.ts'
 import type { KeyFile } from '../peers/peer.ts'
 import { isCertified, keyKinds, kindOf } from './algorithms.ts'
@@ -16,9 +21,11 @@ export interface Keys {
   readonly user: readonly KeyFile[]
   readonly host: readonly KeyFile[]
   readonly authority: PublicKey
+  /** The one of the plain pairs to use where any will do. */
+  readonly usual: KeyFile
 }
 
-/** Generates all. */
+/** Generates all; the usual ones are Ed25519. */
 export async function generateKeyFiles(): Promise<Keys> {
   const folder = temporaryFolder()
   const plain = keyKinds.map((kind): KeyFile => {
@@ -45,7 +52,8 @@ export async function generateKeyFiles(): Promise<Keys> {
       }),
     )
   const [user, host] = await Promise.all([certifiedFor('user'), certifiedFor('host')])
-  return { plain, user, host, authority: authority.publicKey }
+  const [usual] = plain as [KeyFile]
+  return { plain, user, host, authority: authority.publicKey, usual }
 }
 
 /** The one that makes such signatures, in the role given if it takes a certificate. */
@@ -55,4 +63,10 @@ export function keyFor(signature: string, role: 'user' | 'host', keys: Keys): Ke
   const file = kind && files[keyKinds.indexOf(kind)]
   if (file === undefined) throw new Error(`no key makes ${signature}`)
   return file
+}
+
+/** A new key of the same kind, which nobody knows. */
+export function another({ key }: KeyFile): PrivateKey {
+  const [signature = ''] = key.algorithms
+  return generateKey(kindOf(signature) ?? 'ed25519')
 }

@@ -9,6 +9,7 @@ import {
   type Signer,
   serve,
 } from '@sandbox-ssh/protocol'
+import { parseCommand } from '../peers/command.ts'
 
 /** A listening server and what it saw. */
 export interface OurServer {
@@ -24,14 +25,14 @@ export interface OurServer {
 
 /** Runs `cat`, `exit N` and `cat; exit N` as a shell would. */
 export const commands: SessionHandler = async (session) => {
-  const match = /^(cat)?(?:; )?(?:exit (\d+))?$/.exec(session.command)
-  if (match === null) return 127
-  if (match[1] !== undefined) {
+  const command = parseCommand(session.command)
+  if (command === undefined) return 127
+  if (command.copies) {
     for (let chunk = await session.read(); chunk !== undefined; chunk = await session.read()) {
       await session.write(chunk)
     }
   }
-  return Number(match[2] ?? 0)
+  return command.code
 }
 
 /** Listens on a free loopback port. */

@@ -3,7 +3,6 @@
 import {
   certified,
   checkCertificate,
-  generateKey,
   isCertificate,
   type PublicKey,
   type ServerOptions,
@@ -13,7 +12,7 @@ import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
 import type { KeyFile, Login, PeerClient } from '../peers/peer.ts'
 import { isCertified, shared, sharedSignatures } from './algorithms.ts'
-import { type Keys, keyFor } from './keys.ts'
+import { another, type Keys, keyFor } from './keys.ts'
 import { type OurServer, startOurServer } from './our-server.ts'
 import { proposalOfClient } from './proposal.ts'
 import type { Trial } from './trial.ts'
@@ -24,7 +23,7 @@ const secret = 'correct horse'
 
 /** All trials that a client can take, by what it proposes. */
 export async function clientTrials(client: PeerClient, keys: Keys): Promise<readonly Trial[]> {
-  const [first] = keys.plain as [KeyFile]
+  const first = keys.usual
   const login = { username, hostKey: first.key, proof: first }
   const { loadBytes = 5 * MiB } = client
   const rekeyed = (server: OurServer): void =>
@@ -55,6 +54,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
         trial('user keys', name, () =>
           succeed(client, keys, {
             proof: keyFor(name, 'user', keys),
+            signature: name,
             options: {
               algorithms: (algorithms) => ({
                 ...algorithms,
@@ -92,7 +92,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
       refuse(client, keys, first, { auth: { publickey: () => false } }),
     ),
     trial('working', 'a host key that is not the expected one is refused', () =>
-      refuse(client, keys, first, {}, generateKey('ed25519')),
+      refuse(client, keys, first, {}, another(first)),
     ),
     ...(client.exec === undefined
       ? []
@@ -115,6 +115,7 @@ interface Attempt {
   readonly options?: Partial<ServerOptions>
   readonly hostKey?: KeyFile
   readonly proof?: Login['proof']
+  readonly signature?: string
   readonly length?: number
   readonly rekeyBytes?: number
   readonly check?: (server: OurServer) => void
@@ -122,14 +123,23 @@ interface Attempt {
 
 /** The client logs in and gets back what it sends. */
 async function succeed(client: PeerClient, keys: Keys, attempt: Attempt): Promise<void> {
-  const [first] = keys.plain as [KeyFile]
-  const { hostKey = first, proof = first, options, length = 100_000, rekeyBytes, check } = attempt
+  const first = keys.usual
+  const {
+    hostKey = first,
+    proof = first,
+    signature,
+    options,
+    length = 100_000,
+    rekeyBytes,
+    check,
+  } = attempt
   await withServer(
     { hostKey: signerOf(hostKey), options: { auth: accepting(proof, keys.authority), ...options } },
     async (server) => {
       const data = bytes(length)
       const login = {
         ...{ port: server.port, username, hostKey: hostKey.key, proof },
+        ...(signature !== undefined && { signature }),
         ...(hostKey.certificate && { hostAuthority: keys.authority }),
       }
       const came = await use(client, { ...login, ...(rekeyBytes && { rekeyBytes }) }, data).catch(
@@ -151,7 +161,7 @@ async function refuse(
   options: Partial<ServerOptions>,
   hostKey?: Signer,
 ): Promise<void> {
-  const [first] = keys.plain as [KeyFile]
+  const first = keys.usual
   const auth = accepting(first)
   await withServer(
     { hostKey: hostKey ?? first.key, options: { auth, ...options } },

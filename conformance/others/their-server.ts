@@ -8,7 +8,6 @@ import {
   type ClientOptions,
   certified,
   connect,
-  generateKey,
   isCertificate,
   keyboardInteractive,
   knownHosts,
@@ -21,7 +20,7 @@ import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
 import type { PeerServer, RunningPeer, SecretMethod } from '../peers/peer.ts'
 import { isCertified, kindOf, shared, sharedSignatures } from './algorithms.ts'
-import { type Keys, keyFor } from './keys.ts'
+import { another, type Keys, keyFor } from './keys.ts'
 import { type Proposal, proposalOfServer } from './proposal.ts'
 import type { Trial } from './trial.ts'
 
@@ -105,7 +104,7 @@ export async function serverTrials(
       working(method, { options: { auth: [answering(method, secret)] } }),
       refused(`a wrong ${method} is refused`, answering(method, 'wrong')),
     ]),
-    refused('a key that is not authorized is refused', publickey(generateKey('ed25519'))),
+    refused('a key that is not authorized is refused', publickey(another(keys.usual))),
     ...[0, 1, 42, 255].map((code) =>
       trial('working', `exit status ${code}`, () =>
         withClient(server, keys, {}, async (client) => {
@@ -170,7 +169,7 @@ async function withClient(
       isCertificate(key)
         ? knownHosts(`@cert-authority * ${keys.authority}\n`, '127.0.0.1')(key)
         : keys.plain.some((file) => file.key.publicKey.equals(key)),
-    auth: [publickey(keyFor('ssh-ed25519', 'user', keys).key)],
+    auth: [publickey(keys.usual.key)],
     ...options,
   })
   try {

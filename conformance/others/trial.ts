@@ -2,8 +2,9 @@
 
 import { suite } from 'uvu'
 import type { PeerClient, PeerServer } from '../peers/peer.ts'
-import { recorded, recordMissing } from '../results.ts'
-import { generateKeyFiles } from './keys.ts'
+import { recorded, recordUntried } from '../results.ts'
+import { within } from '../within.ts'
+import { generateKeyFiles, type Keys, keyFor } from './keys.ts'
 import { clientTrials } from './their-client.ts'
 import { serverTrials } from './their-server.ts'
 
@@ -29,22 +30,35 @@ export async function tryPeers({ client, server, extra = [] }: Peers): Promise<v
   const keys = await generateKeyFiles()
   const atOnce = pool(TRIALS_AT_ONCE)
   let stopServer = async (): Promise<void> => {}
-  const asClient = await prepared(client, (peer) => clientTrials(peer, keys))
+  const asClient = await prepared(client, (peer) => clientTrials(peer, suited(peer, keys)))
   const asServer = await prepared(server, async (peer) => {
-    const { trials, stop } = await serverTrials(peer, keys)
+    const { trials, stop } = await serverTrials(peer, suited(peer, keys))
     stopServer = stop
     return trials
   })
   for (const [peer, trials] of [...asClient, ...asServer]) {
     const test = suite(`${peer.name}: ${trials[0]?.area.split(':')[0] ?? ''}`)
     if (peer.missing !== undefined && process.env['CI'] === undefined) {
-      recordMissing(peer.name, peer.missing)
+      recordUntried(peer.name, peer.missing)
       test.skip(peer.missing, () => {})
     }
     // All begin with the first, as far as there is room, and are waited for in their order.
     const all = trials === asClient[0]?.[1] ? [...trials, ...extra] : trials
     for (const { area, name, run } of all) {
-      test(name, recorded(area, name, peer.name, atOnce(run)))
+      const why = peer.unable?.[name]
+      if (why !== undefined) {
+        recordUntried(peer.name, why, { area, name })
+        test.skip(`${name}: ${why}`, () => {})
+      } else
+        test(
+          name,
+          recorded(
+            area,
+            name,
+            peer.name,
+            atOnce(() => within(limitMs, run())),
+          ),
+        )
     }
     if (trials === asClient[0]?.[1]) {
       test.after(async () => client?.stop?.())
@@ -53,6 +67,14 @@ export async function tryPeers({ client, server, extra = [] }: Peers): Promise<v
     test.run()
   }
 }
+
+/** The same with what is usual for the peer. */
+function suited({ usualKey }: PeerClient | PeerServer, keys: Keys): Keys {
+  return usualKey === undefined ? keys : { ...keys, usual: keyFor(usualKey, 'user', keys) }
+}
+
+/** When to give up one trial. */
+const limitMs = 30_000
 
 /** How many trials wait for their peers beside one another. */
 const TRIALS_AT_ONCE = 4
@@ -74,6 +96,8 @@ function pool(size: number): (run: () => Promise<void>) => () => Promise<void> {
     const outcome = new Promise<void>((resolve) => {
       settle = resolve
     })
+    // It may fail long before anybody waits for it.
+    outcome.catch(() => {})
     waiting.push(async () => {
       const running = run()
       settle(running)

@@ -23,6 +23,8 @@ export interface Login {
   readonly hostAuthority?: PublicKey
   /** A key, or a secret and the method that it is for. */
   readonly proof: KeyFile | { readonly method: SecretMethod; readonly secret: string }
+  /** What to sign with, for clients that ask neither their key nor the server. */
+  readonly signature?: string
   /** Bytes after which the client exchanges keys anew, if it `rekeys`. */
   readonly rekeyBytes?: number
 }
@@ -44,6 +46,10 @@ interface Peer {
   readonly rekeys: boolean
   /** What to send so that keys at every MiB are exchanged anew three times at least. 5 MiB. */
   readonly loadBytes?: number
+  /** Names of trials that it cannot pass though it says that it can, and why. */
+  readonly unable?: Readonly<Record<string, string>>
+  /** What key is used where any will do, by the name of its signatures; Ed25519 by default. */
+  readonly usualKey?: string
   /** Whether it takes certificates and can be told whose; not by default. */
   readonly certificates?: boolean
 }

@@ -1,0 +1,215 @@
+// npm's @microsoft/dev-tunnels-ssh as peers in this process. It knows neither Ed25519 nor any key
+// exchange newer than ECDH, and no strict key exchange.
+
+import { connect, createServer, type Socket } from 'node:net'
+import {
+  AuthenticationInfoRequestMessage,
+  AuthenticationInfoResponseMessage,
+  type ChannelRequestMessage,
+  CommandRequestMessage,
+  type KeyPair,
+  NodeStream,
+  SshAlgorithms,
+  type SshAuthenticatingEventArgs,
+  SshAuthenticationType,
+  type SshChannel,
+  SshClientSession,
+  SshDisconnectReason,
+  type SshRequestEventArgs,
+  SshServerSession,
+  SshSessionConfiguration,
+} from '@microsoft/dev-tunnels-ssh'
+import { importKey } from '@microsoft/dev-tunnels-ssh-keys'
+import { parseCommand } from './command.ts'
+import type { Executed, KeyFile, Login, PeerClient, PeerServer } from './peer.ts'
+
+/** All that the library has, forwarding included; keys anew after so many bytes. */
+function configuration(rekeyBytes?: number): SshSessionConfiguration {
+  const all = new SshSessionConfiguration()
+  all.keyExchangeAlgorithms.push(SshAlgorithms.keyExchange['ecdhNistp521Sha512'] ?? null)
+  all.publicKeyAlgorithms.push(SshAlgorithms.publicKey['ecdsaSha2Nistp521'] ?? null)
+  // Not among its types: its own tests lower it the same way.
+  if (rekeyBytes !== undefined) Object.assign(all, { keyRotationThreshold: rekeyBytes })
+  return all
+}
+
+const imported = new Map<string, Promise<KeyPair>>()
+
+/** A key of ours as one of its; none for a kind that it does not know. */
+function keyPair({ key, path }: KeyFile): Promise<KeyPair> {
+  const pair = imported.get(path) ?? importKey(key.toPkcs8())
+  imported.set(path, pair)
+  return pair
+}
+
+/** Whether it knows such keys at all. */
+const knows = ({ key }: KeyFile): boolean => key.publicKey.type !== 'ssh-ed25519'
+
+const sameKey = async (pair: KeyPair | null, { key }: Pick<KeyFile, 'key'>): Promise<boolean> =>
+  (await pair?.getPublicKeyBytes())?.equals(key.publicKey.blob) === true
+
+/** Logs in; the caller ends the session. */
+export async function openDevTunnels(login: Login): Promise<SshClientSession> {
+  const { port, username, hostKey, proof, rekeyBytes, signature } = login
+  const all = configuration(rekeyBytes)
+  // It signs with the first that fits the key.
+  all.publicKeyAlgorithms.sort(
+    (a, b) => Number(b?.name === signature) - Number(a?.name === signature),
+  )
+  const session = new SshClientSession(all)
+  const answers = async ({ infoRequest }: SshAuthenticatingEventArgs) => {
+    const response = new AuthenticationInfoResponseMessage()
+    const answer = 'secret' in proof ? proof.secret : ''
+    response.responses = (infoRequest?.prompts ?? []).map(() => answer)
+    return response
+  }
+  session.onAuthenticating((event) => {
+    event.authenticationPromise = (async () => {
+      if (event.authenticationType === SshAuthenticationType.serverPublicKey) {
+        return (await sameKey(event.publicKey, { key: hostKey })) ? {} : null
+      }
+      event.infoResponse = await answers(event)
+      return null
+    })()
+  })
+  const socket = connect(port, '127.0.0.1')
+  try {
+    await session.connect(new NodeStream(socket))
+    const credentials = {
+      username,
+      ...('key' in proof && { publicKeys: [await keyPair(proof)] }),
+      ...('secret' in proof && proof.method === 'password' && { password: proof.secret }),
+    }
+    if (!(await session.authenticate(credentials))) throw new Error('it was not let in')
+    return session
+  } catch (error) {
+    session.dispose()
+    socket.destroy()
+    throw error
+  }
+}
+
+/** Runs a command in a session of its. */
+export async function execDevTunnels(
+  session: SshClientSession,
+  command: string,
+  stdin: Uint8Array,
+): Promise<Executed> {
+  const channel = await session.openChannel()
+  const ended = new Promise<number | undefined>((resolve) =>
+    channel.onClosed(({ exitStatus }) => resolve(exitStatus)),
+  )
+  const chunks: Buffer[] = []
+  channel.onDataReceived((chunk) => {
+    chunks.push(Buffer.from(chunk))
+    channel.adjustWindow(chunk.length)
+  })
+  const request = new CommandRequestMessage()
+  request.command = command
+  request.wantReply = true
+  if (!(await channel.request(request))) throw new Error('the command was refused')
+  if (stdin.length > 0) await channel.send(Buffer.from(stdin))
+  await channel.send(Buffer.alloc(0))
+  return { code: await ended, stdout: Buffer.concat(chunks) }
+}
+
+const unable = {
+  'keys exchanged anew by us several times under load':
+    'it ends a connection on which the other side begins another key exchange',
+} as const
+
+/** `SshClientSession`. */
+export const devTunnelsClient: PeerClient = {
+  name: 'dev-tunnels-ssh',
+  missing: undefined,
+  secrets: ['password', 'keyboard-interactive'],
+  rekeys: true,
+  usualKey: 'ecdsa-sha2-nistp256',
+  unable,
+  exec: async (login, command, stdin) => {
+    const session = await openDevTunnels(login)
+    try {
+      return await execDevTunnels(session, command, stdin)
+    } finally {
+      await session.close(SshDisconnectReason.byApplication)
+      session.dispose()
+    }
+  },
+}
+
+/** `SshServerSession`. */
+export const devTunnelsServer: PeerServer = {
+  name: 'dev-tunnels-ssh',
+  missing: undefined,
+  secrets: ['password', 'keyboard-interactive'],
+  rekeys: true,
+  usualKey: 'ecdsa-sha2-nistp256',
+  unable,
+  start: async ({ username, password, hostKeys, userKeys, rekeyBytes }) => {
+    const publicKeys = await Promise.all(hostKeys.filter(knows).map(keyPair))
+    const sessions = new Set<SshServerSession>()
+    const decide = async (event: SshAuthenticatingEventArgs): Promise<object | null> => {
+      switch (event.authenticationType) {
+        case SshAuthenticationType.clientPublicKeyQuery:
+        case SshAuthenticationType.clientPublicKey: {
+          const known = await Promise.all(userKeys.map((file) => sameKey(event.publicKey, file)))
+          return event.username === username && known.includes(true) ? {} : null
+        }
+        case SshAuthenticationType.clientPassword:
+          return event.username === username && event.password === password ? {} : null
+        case SshAuthenticationType.clientInteractive: {
+          if (event.infoResponse !== null) {
+            return event.infoResponse.responses?.[0] === password ? {} : null
+          }
+          event.infoRequest = new AuthenticationInfoRequestMessage()
+          event.infoRequest.prompts = [{ prompt: 'Password: ', echo: false }]
+          return null
+        }
+        default:
+          return null
+      }
+    }
+    const accept = (socket: Socket): void => {
+      const session = new SshServerSession(configuration(rekeyBytes))
+      sessions.add(session)
+      session.credentials = { publicKeys }
+      session.onAuthenticating((event) => {
+        event.authenticationPromise = decide(event)
+      })
+      session.onChannelOpening(({ channel }) => channel.onRequest((event) => serve(channel, event)))
+      session.onClosed(() => sessions.delete(session))
+      session.connect(new NodeStream(socket)).catch(() => socket.destroy())
+    }
+    const server = createServer(accept)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as { port: number }
+    const stop = async (): Promise<void> => {
+      for (const session of sessions) session.dispose()
+      await new Promise<void>((resolve) => server.close(() => resolve()))
+    }
+    return { port, stop }
+  },
+}
+
+/** Runs what a session asks for. */
+function serve(channel: SshChannel, event: SshRequestEventArgs<ChannelRequestMessage>): void {
+  if (event.requestType !== 'exec') return
+  const { command = '' } = event.request.convertTo(new CommandRequestMessage())
+  const known = parseCommand(command)
+  event.isAuthorized = known !== undefined
+  if (known === undefined) return
+  if (!known.copies) {
+    // Not before the request was answered.
+    setImmediate(() => void channel.close(known.code))
+    return
+  }
+  let sent = Promise.resolve()
+  channel.onDataReceived((chunk) => {
+    const copy = Buffer.from(chunk)
+    sent = sent.then(() => channel.send(copy)).then(() => channel.adjustWindow(copy.length))
+    sent.catch(() => {})
+  })
+  channel.onEof(() => {
+    sent.then(() => channel.close(known.code)).catch(() => {})
+  })
+}
