@@ -1,5 +1,6 @@
-// All that can be found wrong without running the code: types of every package and of the tests,
-// Biome's lint and format, and the rules of the house that neither knows (`tidy.ts`).
+// All that can be found wrong without running the code: types of every package, of the tests and of
+// the samples in texts, exports without documentation, Biome's lint and format, and the rules of the
+// house that neither knows (`tidy.ts`).
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -23,6 +24,11 @@ export function checks(): Job[] {
     ),
     one('types of tests and scripts', tsc('tsconfig.tests.json')),
     one('lint and format', [bin('biome'), 'check', '--error-on-warnings', '.']),
+    one('documentation and samples', [
+      process.execPath,
+      join(root, 'scripts/run.mjs'),
+      'scripts/docs/check.ts',
+    ]),
     one('house rules', [process.execPath, join(root, 'scripts/run.mjs'), 'scripts/tidy.ts']),
   ]
 }

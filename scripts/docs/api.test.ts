@@ -1,45 +1,52 @@
-// Everything exported is documented, and every function and class is shown in a sample that runs.
+// Reading the sources: what is exported is found with its comment, members and examples, and what is
+// not documented is told. The sources themselves are judged by `npm run check`.
 
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { root } from '../bundle.mjs'
-import { readApi } from './api.ts'
+import { type ApiExport, readApi } from './api.ts'
+import { missingDocumentation } from './coverage.ts'
 import { parseDocComment } from './doc-comment.ts'
-import { importedNames, readSamples } from './samples.ts'
 
 const api = readApi()
 
-test('every entry says what it is', () => {
-  const silent = api.filter(({ doc }) => doc.text === '').map(({ file }) => file)
-  assert.equal(silent, [])
+function find(specifier: string, name: string): ApiExport {
+  const entry = api.find((each) => each.specifier === specifier)
+  const found = entry?.exports.find((each) => each.name === name)
+  assert.ok(found, `${specifier} ${name}`)
+  return found
+}
+
+test('functions, classes, constants and namespaces are read with what they consist of', () => {
+  const connect = find('@sandbox-ssh/protocol', 'connect')
+  assert.is(connect.kind, 'function')
+  assert.equal(connect.signatures, [
+    'function connect(transport: Transport, options: ClientOptions): Promise<Client>',
+  ])
+  assert.ok(connect.doc.examples[0]?.code.startsWith('import '))
+
+  const client = find('@sandbox-ssh/protocol', 'Client')
+  assert.is(client.kind, 'class')
+  assert.ok(client.members.some(({ name }) => name === 'exec'))
+  assert.not(client.members.some(({ name }) => name.startsWith('#')))
+
+  assert.is(find('@sandbox-ssh/protocol/legacy', 'hmacSha1').kind, 'constant')
+  assert.match(find('@sandbox-ssh/protocol/legacy', 'hmacSha1Etm').doc.text, /SHA-1/)
+  const requests = find('@sandbox-ssh/protocol', 'requests')
+  assert.is(requests.kind, 'namespace')
+  assert.ok(requests.members.some(({ name }) => name === 'ptyRequest'))
 })
 
-test('every export has a doc comment', () => {
-  const silent = api.flatMap(({ exports }) =>
-    exports
-      .filter(({ doc }) => doc.text === '')
-      .map(({ name, file, line }) => `${file}:${line}: ${name}`),
-  )
-  assert.equal(silent, [])
-})
-
-test('every function and class has an example, or is imported by one', () => {
-  const examples = readdirSync(join(root, 'examples'))
-    .filter((name) => name.endsWith('.ts'))
-    .map((name) => readFileSync(join(root, 'examples', name), 'utf8'))
-  const samples = readSamples().filter(({ language }) => language === 'ts')
-  const shown = new Set(
-    [...examples, ...samples.map(({ code }) => code)].flatMap((code) => importedNames(code)),
-  )
-  const bare = api.flatMap(({ specifier, exports }) =>
-    exports
-      .filter(({ kind }) => kind === 'function' || kind === 'class')
-      .filter(({ name, doc }) => doc.examples.length === 0 && !shown.has(`${specifier} ${name}`))
-      .map(({ name, file, line }) => `${file}:${line}: ${name}`),
-  )
-  assert.equal(bare, [])
+test('an export without a comment or an example is told', () => {
+  const bare = { ...find('@sandbox-ssh/protocol', 'connect'), doc: { text: '', examples: [] } }
+  const entry = { specifier: 'x', file: 'x.ts', doc: { text: 'X', examples: [] }, exports: [bare] }
+  const place = `${bare.file}:${bare.line}`
+  assert.equal(missingDocumentation([entry], []), [
+    `${place}: connect has no doc comment`,
+    `${place}: connect has no @example, nor does a sample import it`,
+  ])
+  const code = "import { type Client, connect } from 'x'"
+  const sample = { file: 'y.md', line: 1, language: 'ts', code }
+  assert.equal(missingDocumentation([entry], [sample]), [`${place}: connect has no doc comment`])
 })
 
 test('a doc comment is taken apart into text and examples', () => {

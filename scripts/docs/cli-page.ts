@@ -27,15 +27,16 @@ function describe(command: Command): string {
   const help = command.createHelp()
   const name = pathOf(command)
   const options = help.visibleOptions(command).filter(({ long }) => long !== '--help')
-  const [notes, examples] = afterHelp(command).split(/^Examples:\n/m)
+  const notes = afterHelp(command)
+  const examples = /^Examples:\n((?: {2}.*\n?)+)/m.exec(notes)
   return [
     `## ${name}`,
     sentence(command.description()),
     fence('text', help.commandUsage(command).replaceAll(/\n +/g, '\n')),
     list('Argument', command.registeredArguments.map(describeArgument)),
     list('Option', options.map(describeOption)),
-    paragraphs(notes ?? ''),
-    examples === undefined ? '' : `Examples:\n\n${fence('sh', outdent(examples))}`,
+    paragraphs(notes.replace(examples?.[0] ?? '', '')),
+    examples === null ? '' : `Examples:\n\n${fence('sh', outdent(examples[1] ?? ''))}`,
   ]
     .filter((part) => part !== '')
     .join('\n\n')

@@ -1,7 +1,7 @@
 // Samples made into programs: one file each, checked by the compiler all at once, bundled all at
 // once, and run one after the other in this process.
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { run } from '../../conformance/peers/run.ts'
@@ -24,13 +24,13 @@ export interface SampleRun {
 const LIMIT_MS = 30_000
 
 const prelude = join(root, 'docs/prelude.ts')
+/** The prelude's function that ends what a sample has left. */
+const END = 'closeAll'
 
-/** Writes the samples into `folder`, each with what it uses of the prelude. */
-export function writePrograms(
-  samples: readonly Sample[],
-  folder: string,
-  preludeNames: readonly string[],
-): SampleProgram[] {
+/** Writes the samples in TypeScript into `folder`, each with what it uses of the prelude. */
+export function writePrograms(samples: readonly Sample[], folder: string): SampleProgram[] {
+  const exported = readFileSync(prelude, 'utf8').matchAll(/^export async function (\w+)/gm)
+  const preludeNames = [...exported].map((match) => match[1] ?? '').filter((name) => name !== END)
   mkdirSync(folder, { recursive: true })
   const config = {
     extends: relative(folder, join(root, 'tsconfig.tests.json')),
@@ -39,14 +39,15 @@ export function writePrograms(
   }
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config))
   writeFileSync(join(folder, 'prelude.ts'), `export * from '${relative(folder, prelude)}'\n`)
-  return samples.map((sample) => {
+  return samples.flatMap((sample) => {
+    if (sample.language !== 'ts') return []
     const name = `${sample.file.replaceAll(/[^\w-]/g, '-')}-${sample.line}.ts`
     const used = preludeNames.filter((each) => uses(sample.code, each))
     // On one line, so that the compiler's line numbers are one more than the sample's.
     const head = used.map((each) => `const ${each} = await prelude.${each}()`).join('; ')
     const imported = used.length > 0 ? `import * as prelude from './prelude.ts'; ${head}` : ''
     writeFileSync(join(folder, name), `${imported}\n${sample.code}\nexport {}\n`)
-    return { sample, path: join(folder, name) }
+    return [{ sample, path: join(folder, name) }]
   })
 }
 
@@ -91,9 +92,9 @@ export async function loadPrograms(
   const shared = join(folder, 'prelude.ts')
   const entries = [...runnable.map(({ path }) => path), shared]
   const outputs = await bundle({ entries, outdir: join(folder, 'out') })
-  const load = async (path: string): Promise<{ closeAll?: () => Promise<void> }> =>
+  const load = async (path: string): Promise<{ [END]?: () => Promise<void> }> =>
     import(pathToFileURL(outputs.get(path)?.output ?? '').href)
-  const { closeAll } = await load(shared)
+  const { [END]: closeAll } = await load(shared)
   return async ({ path }) => {
     return captured(async () => {
       try {
