@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -17,12 +18,18 @@ function install(home: string, script: string): void {
   chmodSync(join(home, 'bin', 'msb'), 0o755)
 }
 
-/** One that starts our guest as the agent of the sandbox `box`, and keeps a log. */
-function installStarter(home: string): void {
+/** Where the agent of the sandbox `box` is to listen. */
+function agentSocket(home: string): string {
   const hash = createHash('sha256').update('box').digest('hex').slice(0, 24)
   const socket = join(home, 'run', 'sandboxes', hash, 'agent.sock')
   mkdirSync(dirname(socket), { recursive: true })
   mkdirSync(join(home, 'sandboxes', 'box'), { recursive: true })
+  return socket
+}
+
+/** One that starts our guest as the agent of the sandbox `box`, and keeps a log. */
+function installStarter(home: string): void {
+  const socket = agentSocket(home)
   install(
     home,
     `echo "$*" >> '${home}/log'
@@ -98,6 +105,30 @@ test('a sandbox that another session uses by then keeps running', async () => {
   assert.is(code, 0)
   assert.is(stdout.toString(), 'up\nstill here\n')
   assert.is(readFileSync(join(home, 'log'), 'utf8'), 'start box\n')
+})
+
+test('a signal before there is a session stops the sandbox that was started', async () => {
+  const home = temporaryDirectory()
+  const socket = agentSocket(home)
+  // It can be connected to, and never says a word.
+  const mute = `require("net").createServer(() => console.log("in")).listen(${JSON.stringify(socket)})`
+  install(
+    home,
+    `echo "$*" >> '${home}/log'
+case "$1" in
+start) '${process.execPath}' -e '${mute}' >'${home}/in' 2>&1 </dev/null & echo $! > '${home}/pid' ;;
+stop) kill "$(cat '${home}/pid')" ;;
+esac
+`,
+  )
+  const child = start(['ssh', 'box', '--', 'true'], home)
+  const end = finished(child)
+  // The first one only looked whether it is up.
+  const connections = (): number => readFileSync(join(home, 'in'), 'utf8').split('\n').length - 1
+  while (!existsSync(join(home, 'in')) || connections() < 2) await sleep(20)
+  child.kill('SIGTERM')
+  assert.is((await end).code, 128 + 15)
+  assert.is(readFileSync(join(home, 'log'), 'utf8'), 'start box\nstop box\n')
 })
 
 test.run()

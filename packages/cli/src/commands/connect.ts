@@ -6,6 +6,7 @@ import {
   exitStatus,
   parseDetachKeys,
   type SshClient,
+  type SshClientOptions,
   sandbox,
   terminalName,
   terminalSize,
@@ -17,9 +18,6 @@ import { type HandledSignal, handleSignals, signalExitCode } from '../signals.ts
 import { reenterRawModeOnContinue } from '../terminal.ts'
 import { commandLine } from '../words.ts'
 import { type Forwards, joinStdio, openForwards } from './forward.ts'
-
-/** Time for a connection to end by itself after the session. */
-const CLOSE_MS = 2000
 
 /** Runs the session and returns the exit code. */
 export async function connect(command: ConnectCommand, context: CommandContext): Promise<number> {
@@ -48,33 +46,30 @@ async function connectWith(
     onWarning: (message) => output.warn(message),
     ...(command.cwd === undefined ? {} : { workdir: command.cwd }),
   })
-  return whileRunning(box, context, { whenUnsure: 'stop' }, async () => {
-    const client = await box.ssh().openClient({
-      user: command.user,
-      inactivityTimeoutSecs:
-        command.inactivityMs === undefined ? undefined : Math.ceil(command.inactivityMs / 1000),
-    })
-    try {
-      // A terminal in raw mode is the remote program's: lines of ours would tear its screen.
-      forwards.start(client.connection, (message) => output[raw ? 'debug' : 'warn'](message))
-      if (command.stdioTo !== undefined) {
-        await joinStdio(client.connection, command.stdioTo)
-        return 0
-      }
-      if (command.forwardOnly) return await untilEnded(client)
-      const term = command.term ?? terminalName(process.env['TERM'])
-      const options = {
-        env: command.env,
-        ...(tty ? { pty: { term, ...terminalSize(stdout) } } : {}),
-      }
-      const program =
-        command.words.length === 0
-          ? await client.connection.shell(options)
-          : await client.connection.exec(commandLine(command.words), options)
-      return await join(program, raw ? detachKeys : undefined)
-    } finally {
-      await closeSoon(client)
+  const clientOptions: SshClientOptions = {
+    user: command.user,
+    inactivityTimeoutSecs:
+      command.inactivityMs === undefined ? undefined : Math.ceil(command.inactivityMs / 1000),
+  }
+  const options = { whenUnsure: 'stop', client: clientOptions } as const
+  return whileRunning(box, context, options, async (client) => {
+    // A terminal in raw mode is the remote program's: lines of ours would tear its screen.
+    forwards.start(client.connection, (message) => output[raw ? 'debug' : 'warn'](message))
+    if (command.stdioTo !== undefined) {
+      await joinStdio(client.connection, command.stdioTo)
+      return 0
     }
+    if (command.forwardOnly) return untilEnded(client)
+    const term = command.term ?? terminalName(process.env['TERM'])
+    const sessionOptions = {
+      env: command.env,
+      ...(tty ? { pty: { term, ...terminalSize(stdout) } } : {}),
+    }
+    const program =
+      command.words.length === 0
+        ? await client.connection.shell(sessionOptions)
+        : await client.connection.exec(commandLine(command.words), sessionOptions)
+    return join(program, raw ? detachKeys : undefined)
   })
 }
 
@@ -121,14 +116,4 @@ async function join(program: RemoteProcess, detachKeys: Uint8Array | undefined):
   } finally {
     for (const undo of stop) undo()
   }
-}
-
-/** Says goodbye, but does not let a sandbox that hangs keep the user waiting. */
-async function closeSoon(client: SshClient): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, CLOSE_MS)
-  })
-  await Promise.race([client.close().catch(() => undefined), limit])
-  clearTimeout(timer)
 }

@@ -1,6 +1,6 @@
 /** `msb ssh cp SRC… DST`: files and trees into a sandbox, out of it, or from one to another. */
 import * as fs from 'node:fs/promises'
-import { type SftpClient, type SshClient, sandbox } from '@sandbox-ssh/sandbox-bridge'
+import { type SftpClient, sandbox } from '@sandbox-ssh/sandbox-bridge'
 import {
   baseName,
   type CopyOptions,
@@ -62,15 +62,10 @@ async function withSandboxes(
       home: context.home(),
       onWarning: (message) => context.output.warn(message),
     })
-    return whileRunning(box, context, { whenUnsure: 'leave' }, async () => {
-      let client: SshClient | undefined
-      try {
-        client = await box.ssh().openClient({ user: command.user })
-        sessions.set(name, await client.sftp())
-        return await openNext(others)
-      } finally {
-        await client?.close().catch(() => undefined)
-      }
+    const options = { whenUnsure: 'leave', client: { user: command.user } } as const
+    return whileRunning(box, context, options, async (client) => {
+      sessions.set(name, await client.sftp())
+      return openNext(others)
     })
   }
   return openNext(names)
