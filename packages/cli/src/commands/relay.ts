@@ -15,13 +15,14 @@ export async function relay(
     onClientFailure: (why) => output.warn(why),
     onWarning: (message) => output.warn(message),
   })
-  output.success('Relaying', `${server.label} on ${command.socketPath}`)
-  await new Promise<void>((resolve) => {
+  const stopped = new Promise<void>((resolve) => {
     const stop = handleSignals(['SIGINT', 'SIGTERM', 'SIGHUP'], () => {
       stop()
       resolve()
     })
   })
+  output.success('Relaying', `${server.label} on ${command.socketPath}`)
+  await stopped
   await server.close()
   return 0
 }

@@ -76,10 +76,9 @@ async function serveTcp(
     output.warn(`accepting a connection failed: ${error.message}`),
   )
   const serving = server.serve(listener, { connectionsMax })
-  output.success('SSH listening', formatAddress(address))
-  warnUnlessLoopback(output, address, 'whoever holds an authorized key can log in from there')
   const again = new AbortController()
-  await new Promise<void>((resolve) => {
+  // Before it is told that it listens: whoever reads that may send the signal at once.
+  const stopped = new Promise<void>((resolve) => {
     // The first signal stops it, the second one ends what is still going on, the third this.
     let signals = 0
     const stop = handleSignals(['SIGINT', 'SIGTERM', 'SIGHUP'], () => {
@@ -89,6 +88,9 @@ async function serveTcp(
       again.abort()
     })
   })
+  output.success('SSH listening', formatAddress(address))
+  warnUnlessLoopback(output, address, 'whoever holds an authorized key can log in from there')
+  await stopped
   await listener.close()
   await serving
   const drained = server.drain(drainMs, again.signal)

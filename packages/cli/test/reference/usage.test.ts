@@ -133,7 +133,7 @@ test('help, the version and the tree are for stdout', () =>
   ))
 
 function helped(command: string): readonly Row[] {
-  const stdout = new RegExp(`^Usage: msb ssh ${command} [^]*Examples:\\n {2}\\S`)
+  const stdout = new RegExp(`^Usage: msb ssh ${command} (.*\\n)*Examples:\\n {2}\\S`)
   return [
     { args: ['ssh', command, '--help'], exit: 0, stdout },
     { args: ['ssh', 'help', command], exit: 0, stdout },
