@@ -31,10 +31,11 @@ import { verifyHostKeys } from './host-keys.ts'
 import type { Transport } from './io/transport.ts'
 import { CONNECTION_CHANNEL } from './join.ts'
 import type { PublicKey } from './keys/public-key.ts'
-import { type ConnectionLimits, type Keepalive, Link, printable, type RoleEvent } from './link.ts'
+import { type ConnectionLimits, type Keepalive, Link, type RoleEvent } from './link.ts'
 import type { Negotiated, Question, SessionBinding } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
 import type { Deadlines } from './machine/options.ts'
+import { printable } from './printable.ts'
 import { killOnAbort, type PtyOptions, RemoteProcess } from './process.ts'
 import { nowMs } from './pump.ts'
 import { collect, type RunOptions, type RunResult, validateRun } from './run.ts'
@@ -121,7 +122,10 @@ export interface ClientOptions {
    * one process encryption protects nobody. Both must ask for it. `algorithms` is then not used.
    */
   readonly inProcess?: true
-  /** Lines about what passes, without secrets, for finding faults. */
+  /**
+   * Hears, line by line, what passes: names and sizes of messages, lists of algorithms, types of
+   * requests. No secrets, user names, commands or data. For finding faults.
+   */
   readonly trace?: (line: string) => void
 }
 

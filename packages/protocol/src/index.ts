@@ -73,6 +73,7 @@ export {
 export * from './keys/authorized-keys.ts'
 export * from './keys/certificate.ts'
 export * from './keys/known-hosts.ts'
+export * from './keys/known-hosts-changes.ts'
 export * from './keys/private-key.ts'
 export * from './keys/public-key.ts'
 export * from './keys/public-key-file.ts'

@@ -16,6 +16,7 @@ import {
 import type { ChannelId, Event, Negotiated, Question } from './machine/event.ts'
 import type { Machine } from './machine/machine.ts'
 import type { Deadlines } from './machine/options.ts'
+import { printable } from './printable.ts'
 import { nowMs, Pump, type Timer, unref } from './pump.ts'
 import { aborted, throwIfAborted, type WaitOptions, waitFor } from './wait.ts'
 import { DISCONNECT } from './wire/numbers.ts'
@@ -502,10 +503,4 @@ function refusal(
 ): string {
   const text = printable(failure.description)
   return `the peer refused a ${type} channel (reason ${failure.reason})${text && `: ${text}`}`
-}
-
-/** Text of the peer for an error message: one line, without control characters, bounded. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 300)
 }

@@ -119,6 +119,7 @@ export interface ServerOptions {
   readonly requireStrictKex?: boolean
   /** Failures before the client is sent away. */
   readonly authFailuresMax?: number
+  /** Hears what passes, as `ClientOptions.trace` does. */
   readonly trace?: (line: string) => void
   /** Hears of what handlers throw; by default nobody does. */
   readonly onError?: (error: unknown) => void

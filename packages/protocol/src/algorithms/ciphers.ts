@@ -9,6 +9,10 @@ import type { CipherSpec, DirectionKeys, MacSpec, PacketOpener, PacketSealer } f
 
 const TAG_BYTES = 16
 const AES_BLOCK_BYTES = 16
+/** RFC 4344 §3.2: for blocks of 128 bits no more than 2^32 of them under one key. */
+const AES_REKEY_BYTES = 2 ** 36
+/** RFC 4344 §3.1; also far below where the number of a packet, a nonce here, would come again. */
+const REKEY_PACKETS = 2 ** 31
 
 function uint32(bytes: Uint8Array): number {
   return ((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0
@@ -23,6 +27,8 @@ function gcm(name: string, keyBytes: number): CipherSpec {
     keyBytes,
     ivBytes: 12,
     authenticated: true,
+    rekeyBytes: AES_REKEY_BYTES,
+    rekeyPackets: REKEY_PACKETS,
     seal(crypto, keys) {
       const cipher = crypto.aesGcm(keys.key)
       const nonce = keys.iv.slice()
@@ -87,6 +93,7 @@ export const chacha20Poly1305: CipherSpec = {
   keyBytes: 64,
   ivBytes: 0,
   authenticated: true,
+  rekeyPackets: REKEY_PACKETS,
   seal(crypto, keys) {
     const core = chachaCore(crypto, keys)
     return {
@@ -184,6 +191,8 @@ export function withMac(
     keyBytes,
     ivBytes: AES_BLOCK_BYTES,
     authenticated: false,
+    rekeyBytes: AES_REKEY_BYTES,
+    rekeyPackets: REKEY_PACKETS,
     seal(crypto, keys, mac) {
       assert(mac !== undefined, `${name} without a MAC`)
       const cipher = encrypting(crypto, keys)

@@ -49,6 +49,8 @@ async function decodeArmored(
       return { material: old(crypto, body, passphrase, decodeSec1), comment: '' }
     case 'DSA PRIVATE KEY':
       throw invalidKey('DSA keys are too weak to be used; make a new one with "ssh-keygen"')
+    case 'PGP PRIVATE KEY BLOCK':
+      throw invalidKey('this is a PGP key; export one for SSH with "gpg --export-ssh-key"')
     default:
       throw invalidKey(`a file that says "BEGIN ${label}" is not a private key`)
   }
@@ -91,6 +93,21 @@ function whatItIs(text: string): string {
   if (/^\s*$/.test(text)) return 'the key file is empty'
   if (/^\s*(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA/.test(text)) {
     return 'this is a public key; the private one is in the file without ".pub"'
+  }
+  if (text.includes('---- BEGIN SSH2 PUBLIC KEY ----')) {
+    return 'this is a public key (RFC 4716); the private one is in another file'
+  }
+  if (text.includes('---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----')) {
+    return 'this is a private key of SSH Tectia; convert it with "ssh-keygen -i -f FILE"'
+  }
+  if (text.startsWith('SSH PRIVATE KEY FILE FORMAT 1.1')) {
+    return 'this is a key for SSH 1, which nothing speaks any more; make a new one with "ssh-keygen"'
+  }
+  if (/^\s*\{[\s\S]*"kty"/.test(text)) {
+    return 'this is a JSON Web Key; convert it to PKCS #8 (PEM) first'
+  }
+  if (/^0[\x80-\x84\uFFFD]/.test(text)) {
+    return 'this is binary (DER); convert it with "openssl pkey -inform DER -in FILE -out FILE.pem"'
   }
   return 'not a private key file: it has no "-----BEGIN … PRIVATE KEY-----" line'
 }

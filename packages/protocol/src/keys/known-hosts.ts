@@ -228,6 +228,13 @@ export function pinned(...keys: readonly PublicKey[]): HostKeyVerifier {
   return Object.assign(verify, { keyTypes: [...new Set(expected.map(({ type }) => type))] })
 }
 
+/** How a line is written. */
+export interface KnownHostLineOptions {
+  /** Default: true. */
+  readonly hashed?: boolean
+  readonly crypto?: CryptoProvider
+}
+
 /**
  * A line for known_hosts. Hashed by default, so that a stolen file does not tell where its owner
  * connects to. Throws TypeError for what cannot be a host name.
@@ -242,7 +249,7 @@ export function knownHostLine(
   key: PublicKey,
   host: string,
   port = 22,
-  options: { readonly hashed?: boolean; readonly crypto?: CryptoProvider } = {},
+  options: KnownHostLineOptions = {},
 ): string {
   const name = hostName(host, port)
   // A name is one field of one line; anything else could smuggle in a line of its own.

@@ -7,7 +7,7 @@ import type { CryptoProvider } from '../crypto/provider.ts'
 import { Reader } from '../wire/reader.ts'
 import { Writer } from '../wire/writer.ts'
 import { encodeBase64 } from './base64.ts'
-import { invalidKey, passphraseNeeded, passphraseWrong } from './key-errors.ts'
+import { invalidKey, passphraseNeeded, passphraseWrong, unsupportedKey } from './key-errors.ts'
 import { curveNamed, EC_BYTES, type KeyMaterial, publicKeyOf, unsigned } from './key-material.ts'
 import type { PublicKey } from './public-key.ts'
 
@@ -279,7 +279,7 @@ export function readPrivateKey(reader: Reader): KeyMaterial {
   }
   if (type.startsWith('ecdsa-sha2-')) {
     const curve = curveNamed(reader.ascii())
-    if (curve === undefined) throw invalidKey(`keys of type ${type} are not supported`)
+    if (curve === undefined) throw unsupportedKey(type)
     reader.string()
     return { kind: 'ecdsa', curve, scalar: unsigned(reader.mpint(), EC_BYTES[curve]) }
   }
@@ -292,5 +292,5 @@ export function readPrivateKey(reader: Reader): KeyMaterial {
       numbers: { modulus, publicExponent, privateExponent, coefficient, primeP, primeQ },
     }
   }
-  throw invalidKey(`keys of type ${type} are not supported`)
+  throw unsupportedKey(type)
 }

@@ -10,7 +10,7 @@ import type { CryptoProvider } from '../crypto/provider.ts'
 import { Reader } from '../wire/reader.ts'
 import { Writer } from '../wire/writer.ts'
 import { decodeBase64 } from './base64.ts'
-import { invalidKey, passphraseNeeded, passphraseWrong } from './key-errors.ts'
+import { invalidKey, passphraseNeeded, passphraseWrong, unsupportedKey } from './key-errors.ts'
 import { curveNamed, EC_BYTES, type KeyMaterial, publicKeyOf, unsigned } from './key-material.ts'
 
 /** Memory and work that a file may ask for; puttygen asks for 8 MiB and a tenth of a second. */
@@ -136,7 +136,7 @@ function decodePrivate(type: string, publicBlob: Uint8Array, secret: Uint8Array)
     }
   }
   const curve = curveNamed(type.replace(/^ecdsa-sha2-/, ''))
-  if (curve === undefined) throw invalidKey(`keys of type ${type} are not supported`)
+  if (curve === undefined) throw unsupportedKey(type)
   return { kind: 'ecdsa', curve, scalar: unsigned(reader.mpint(), EC_BYTES[curve]) }
 }
 

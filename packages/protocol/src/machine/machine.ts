@@ -24,6 +24,7 @@ import {
   OUTPUT_BYTES_SOFT,
   WINDOW_BYTES,
 } from '../limits.ts'
+import { printable } from '../printable.ts'
 import { messageName, traceLine } from '../trace.ts'
 import { KeyExchange } from '../transport/key-exchange.ts'
 import { PacketReader, PacketWriter } from '../transport/packets.ts'
@@ -589,6 +590,7 @@ export class Machine {
   }
 
   #emit(event: Event): void {
+    if (event.type === 'keys') this.#options.trace?.(`  ${describeKeys(event.negotiated)}`)
     this.#events.push(event)
   }
 
@@ -766,7 +768,15 @@ function reasonFor(error: SshError): number {
   }
 }
 
-/** Text of a peer, safe to show: no control characters, no flood. */
-function printable(text: string): string {
-  return text.replace(/\p{C}/gu, '?').slice(0, 512)
+function describeKeys(agreed: Negotiated): string {
+  const { kex, hostKey, strict, postQuantum } = agreed
+  const both = (out: string, incoming: string): string =>
+    out === incoming ? out : `${out} out, ${incoming} in`
+  const cipher = both(agreed.cipherOut, agreed.cipherIn)
+  const mac = both(agreed.macOut, agreed.macIn)
+  const compression = both(agreed.compressionOut, agreed.compressionIn)
+  return (
+    `keys in force: ${kex}${postQuantum ? ' (post-quantum)' : ''}, host key ${hostKey}, ` +
+    `cipher ${cipher}, MAC ${mac}, compression ${compression}, ${strict ? '' : 'not '}strict`
+  )
 }

@@ -35,10 +35,16 @@ import type { PacketReader, PacketWriter } from './packets.ts'
 
 const NOTHING = new Uint8Array(0)
 
-/** When to exchange keys again, per direction; the sooner of all counts. */
+/**
+ * When to exchange keys again, per direction; the sooner of all counts, and those that a cipher has
+ * of its own (RFC 4344 §3), which cannot be exceeded.
+ */
 export interface RekeyLimits {
+  /** Default 2^30. */
   readonly bytes?: number
+  /** Default, and at most, 2^31. */
   readonly packets?: number
+  /** Milliseconds since the last exchange. Default: one hour. */
   readonly ms?: number
 }
 

@@ -94,19 +94,23 @@ export function negotiate(
   const client = role === 'client' ? own : peer
   const server = role === 'client' ? peer : own
   const pick = <T extends { readonly name: string }>(
-    what: string,
+    family: Family,
     specs: readonly T[],
     list: (kexinit: Kexinit) => readonly string[],
-  ): T => choose(what, specs, list(client), list(server))
-  const kex = pick('key exchange', algorithms.kex, (k) => k.kexAlgorithms)
-  const hostKey = pick('host key', hostKeys, (k) => k.serverHostKeyAlgorithms)
+  ): T => {
+    const spec = choose(specs, list(client), list(server))
+    if (spec !== undefined) return spec
+    throw noCommon(role, family, list(own), list(peer))
+  }
+  const kex = pick('kex', algorithms.kex, (k) => k.kexAlgorithms)
+  const hostKey = pick('hostKeys', hostKeys, (k) => k.serverHostKeyAlgorithms)
   const direction = (which: 'ClientToServer' | 'ServerToClient'): DirectionAgreement => {
-    const cipher = pick('cipher', algorithms.ciphers, (k) => k[`encryptionAlgorithms${which}`])
+    const cipher = pick('ciphers', algorithms.ciphers, (k) => k[`encryptionAlgorithms${which}`])
     return {
       cipher,
       mac: cipher.authenticated
         ? undefined
-        : pick('MAC', algorithms.macs, (k) => k[`macAlgorithms${which}`]),
+        : pick('macs', algorithms.macs, (k) => k[`macAlgorithms${which}`]),
       compression: pick(
         'compression',
         algorithms.compression,
@@ -132,19 +136,60 @@ function guessedRight(own: Kexinit, peer: Kexinit): boolean {
 }
 
 function choose<T extends { readonly name: string }>(
-  what: string,
   specs: readonly T[],
   client: readonly string[],
   server: readonly string[],
-): T {
+): T | undefined {
   for (const name of client) {
     if (!server.includes(name)) continue
     const spec = specs.find((candidate) => candidate.name === name)
     if (spec !== undefined) return spec
   }
-  throw new SshError(
+  return undefined
+}
+
+type Family = 'kex' | 'hostKeys' | 'ciphers' | 'macs' | 'compression'
+
+const FAMILY: Readonly<Record<Family, string>> = {
+  kex: 'key exchange',
+  hostKeys: 'host key',
+  ciphers: 'cipher',
+  macs: 'MAC',
+  compression: 'compression',
+}
+
+/** What is implemented but in nobody's list unless it is put there: where it is to be had. */
+export const EXTRAS: ReadonlyMap<string, string> = new Map([
+  ['diffie-hellman-group14-sha1', 'legacy: group14Sha1'],
+  ['ssh-rsa', 'legacy: rsaSha1'],
+  ['aes256-cbc', 'legacy: aes256Cbc'],
+  ['aes192-cbc', 'legacy: aes192Cbc'],
+  ['aes128-cbc', 'legacy: aes128Cbc'],
+  ['hmac-sha1', 'legacy: hmacSha1'],
+  ['hmac-sha1-etm@openssh.com', 'legacy: hmacSha1Etm'],
+  ['zlib@openssh.com', 'compression: zlibOpenssh'],
+])
+
+/** Says both lists, and what could be added on our side, or must be on the other. */
+function noCommon(
+  role: Role,
+  family: Family,
+  own: readonly string[],
+  peer: readonly string[],
+): SshError {
+  const [client, server] = role === 'client' ? [own, peer] : [peer, own]
+  const extras = peer.flatMap((name) => {
+    const from = EXTRAS.get(name)
+    return from === undefined ? [] : [`${name} (@sandbox-ssh/protocol/${from})`]
+  })
+  const add =
+    extras.length > 0
+      ? `add ${extras.join(' or ')} to "algorithms.${family}" here if you must`
+      : `the ${other(role)} must be given one of ours`
+  return new SshError(
     'SSH_NO_COMMON_ALGORITHM',
-    `no common ${what}: the client offers ${quote(client)}, the server ${quote(server)}`,
+    `no common ${FAMILY[family]}: the client offers ${quote(client)}, ` +
+      `the server ${quote(server)}; ${add}`,
   )
 }
 

@@ -8,6 +8,7 @@ import {
   parseKnownHosts,
   pinned,
 } from '../../src/keys/known-hosts.ts'
+import { acceptNew, forgetHost, replaceHost } from '../../src/keys/known-hosts-changes.ts'
 import { matchesPattern, matchPatternList } from '../../src/keys/pattern.ts'
 import { generateKey } from '../../src/keys/private-key.ts'
 import type { PublicKey } from '../../src/keys/public-key.ts'
@@ -124,6 +125,67 @@ test('a line that is written is found again, hashed or not, and only for its hos
   for (const host of ['', 'a b', 'a\nb', 'a,b', '*', '|1|x', '@revoked', '#']) {
     assert.throws(() => knownHostLine(key, host), /host/)
   }
+})
+
+test('accept-new takes the first key of a host that nothing is known of, and no other', async () => {
+  const learned: string[] = []
+  const learn = async (key: PublicKey): Promise<void> => {
+    learned.push(key.fingerprint())
+  }
+  const [one, two] = [generateKey('ed25519').publicKey, generateKey('ed25519').publicKey]
+  assert.ok(await acceptNew(knownHosts('', 'box'), learn)(one))
+  assert.equal(learned, [one.fingerprint()])
+  const text = `${knownHostLine(one, 'box')}\n`
+  const known = acceptNew(knownHosts(text, 'box'), learn)
+  assert.equal(known.keyTypes, ['ssh-ed25519'])
+  assert.ok(await known(one))
+  const reason = async (attempt: Promise<unknown>): Promise<unknown> =>
+    attempt.then(
+      () => 'accepted',
+      (error) => error.reason ?? error.message,
+    )
+  assert.is(await reason(known(two)), 'mismatch')
+  const revoked = knownHosts(`@revoked * ${two}`, 'box')
+  assert.is(await reason(acceptNew(revoked, learn)(two)), 'revoked')
+  const full = (): never => {
+    throw new Error('disk full')
+  }
+  assert.is(await reason(acceptNew(knownHosts('', 'box'), full)(two)), 'disk full')
+  assert.is(learned.length, 1)
+})
+
+test('a host is forgotten or given other keys, and nothing else of the file changes', () => {
+  const [one, two, three] = [1, 2, 3].map(() => generateKey('ed25519').publicKey)
+  const others = [
+    '# comment',
+    `other.example ${one}`,
+    `*.example ${one}`,
+    `@revoked box.example ${two}`,
+    `[box.example]:2222 ${one}`,
+    'not a line at all',
+    '',
+  ]
+  const text = [
+    ...others.slice(0, 2),
+    `BOX.example,alias.example ${one} a comment`,
+    ...others.slice(2, 4),
+    knownHostLine(two as PublicKey, 'box.example'),
+    ...others.slice(4),
+  ].join('\r\n')
+  const forgotten = forgetHost(text, 'box.example')
+  assert.equal(forgotten.removed, [3, 6])
+  const expected = [...others]
+  expected.splice(2, 0, `alias.example ${one} a comment`)
+  assert.is(forgotten.text, expected.join('\r\n'))
+  assert.equal(forgetHost(forgotten.text, 'box.example').removed, [])
+
+  const replaced = replaceHost(text.trimEnd(), [three as PublicKey], 'box.example')
+  assert.equal(replaced.removed, [3, 6])
+  assert.ok(knownHosts(replaced.text, 'box.example')(three as PublicKey))
+  assert.throws(() => knownHosts(replaced.text, 'box.example')(two as PublicKey))
+  assert.ok(knownHosts(replaced.text, 'box.example', 2222)(one as PublicKey))
+  assert.throws(() => replaceHost('', [one as PublicKey], 'a b'), /host/)
+  assert.is(replaceHost('', [], 'box').text, '')
 })
 
 test('pinning takes exactly the keys given', () => {

@@ -122,6 +122,12 @@ test('what is not a private key is named in the error', async () => {
     ['hello', /not a private key file/],
     [generateKey('ed25519').publicKey.toString(), /public key/],
     [generateKey('ed25519').toOpenSsh().slice(0, 200), /cut off/],
+    ['---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n', /RFC 4716/],
+    ['---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n', /ssh-keygen -i/],
+    ['{ "kty": "OKP", "d": "x" }', /JSON Web Key/],
+    ['0\x82\x01', /openssl pkey/],
+    ['-----BEGIN PGP PRIVATE KEY BLOCK-----\nx\n-----END PGP PRIVATE KEY BLOCK-----', /gpg/],
+    ['-----BEGIN DSA PRIVATE KEY-----\nAAAA\n-----END DSA PRIVATE KEY-----', /ssh-keygen/],
     ['-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n', /CERTIFICATE/],
     ['-----BEGIN OPENSSH PRIVATE KEY-----\n!!\n-----END OPENSSH PRIVATE KEY-----\n', /base64/],
     [

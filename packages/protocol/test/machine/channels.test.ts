@@ -2,6 +2,9 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { aes128Cbc, aes192Cbc, aes256Cbc } from '../../src/algorithms/legacy.ts'
+import { modern } from '../../src/algorithms/modern.ts'
+import { defaultCrypto } from '../../src/crypto/native.ts'
 import { SshError } from '../../src/errors.ts'
 import type { ChannelId } from '../../src/machine/event.ts'
 import { Writer } from '../../src/wire/writer.ts'
@@ -11,6 +14,8 @@ import { RawClient } from '../sim/raw-client.ts'
 
 const code = (error: Error | undefined): string | undefined =>
   error instanceof SshError ? error.code : undefined
+
+const cbc = [aes128Cbc, aes192Cbc, aes256Cbc]
 
 /** A connected pair with `count` session channels open. */
 function withChannels(
@@ -153,6 +158,23 @@ test('keys are exchanged again when their time is over', () => {
   pair.settle()
   assert.is(pair.client.of('keys').length, 2)
   assert.is(pair.client.machine.deadlineMs, 2000)
+})
+
+test('keys are exchanged again after so many packets, and no cipher outlives its own limit', () => {
+  const { pair, client } = withChannels(1, { client: { rekey: { packets: 40 } } })
+  const before = pair.client.of('keys').length
+  for (let sent = 0; sent < 40; sent++) {
+    pair.client.machine.sendData(client[0] as ChannelId, Uint8Array.of(1))
+    pair.settle()
+  }
+  assert.ok(pair.client.of('keys').length > before)
+  assert.is(pair.client.of('keys').length, pair.server.of('keys').length)
+  // RFC 4344 §3: 2^31 packets under any key, 2^32 blocks of 128 bits.
+  const { ciphers } = modern(defaultCrypto())
+  for (const { name, rekeyPackets, rekeyBytes } of [...ciphers, ...cbc]) {
+    assert.is(rekeyPackets, 2 ** 31, name)
+    assert.is(rekeyBytes, name.startsWith('aes') ? 2 ** 36 : undefined, name)
+  }
 })
 
 test('a key exchange that is never answered ends the connection', () => {

@@ -2,13 +2,18 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import * as compression from '../../src/algorithms/compression.ts'
+import * as legacy from '../../src/algorithms/legacy.ts'
 import { modern } from '../../src/algorithms/modern.ts'
 import { defaultCrypto } from '../../src/crypto/native.ts'
 import { nobleCrypto } from '../../src/crypto/noble.ts'
 import { AuthenticationError, type DisconnectError, SshError } from '../../src/errors.ts'
 import { generateKey } from '../../src/keys/private-key.ts'
 import { Machine } from '../../src/machine/machine.ts'
+import { EXTRAS, makeKexinit } from '../../src/transport/negotiate.ts'
+import { PacketWriter } from '../../src/transport/packets.ts'
 import { DISCONNECT } from '../../src/wire/numbers.ts'
+import { kexinit } from '../../src/wire/transport.ts'
 import { Pair, user } from '../sim/pair.ts'
 
 const code = (error: Error | undefined): string | undefined =>
@@ -68,6 +73,47 @@ test('no common algorithm is an error that prints both lists', () => {
   assert.is(code(pair.client.error), 'SSH_NO_COMMON_ALGORITHM')
   assert.match(pair.client.error?.message ?? '', 'the client offers mlkem768x25519-sha256')
   assert.match(pair.client.error?.message ?? '', 'the server curve25519-sha256')
+  assert.match(pair.client.error?.message ?? '', 'the server must be given one of ours')
+})
+
+test('what could be added is named, with where it is to be had', () => {
+  const all = modern(defaultCrypto())
+  const pair = new Pair({
+    client: { algorithms: { ...all, macs: [...all.macs], ciphers: [legacy.aes128Cbc] } },
+  }).settle()
+  const { message = '' } = pair.server.error ?? {}
+  assert.match(message, 'aes128-cbc (@sandbox-ssh/protocol/legacy: aes128Cbc)')
+  assert.match(message, 'to "algorithms.ciphers"')
+  const entries = { legacy, compression } as Readonly<Record<string, object>>
+  for (const [name, from] of EXTRAS) {
+    const [entry = '', exported = ''] = from.split(': ')
+    const spec = Object.entries(entries[entry] ?? {}).find(([key]) => key === exported)?.[1]
+    assert.is(spec?.name, name, from)
+  }
+  const weak = Object.values(legacy).flatMap((spec) => ('name' in spec ? [spec.name] : []))
+  for (const name of weak) assert.ok(EXTRAS.has(name), name)
+})
+
+test('strict key exchange can be demanded', () => {
+  const demanded = new Pair({
+    client: { requireStrictKex: true },
+    server: { requireStrictKex: true },
+  }).connect()
+  assert.is(demanded.client.machine.negotiated?.strict, true)
+  // A KEXINIT without the pseudo-algorithms of the first one.
+  const crypto = defaultCrypto()
+  const all = modern(crypto)
+  const offer = makeKexinit('client', all, all.hostKeys, crypto.random(16), false)
+  for (const requireStrictKex of [true, false]) {
+    const { server } = new Pair({ server: { requireStrictKex } })
+    server.machine.receive(new TextEncoder().encode('SSH-2.0-old\r\n'))
+    const writer = new PacketWriter(crypto)
+    writer.packet(kexinit.encode(offer))
+    server.machine.receive(writer.take() as Uint8Array)
+    server.drain()
+    if (!requireStrictKex) assert.is(server.error, undefined)
+    else assert.match(server.error?.message ?? '', 'does not offer strict key exchange')
+  }
 })
 
 test('a host key that is not accepted ends the connection before anything is told', () => {

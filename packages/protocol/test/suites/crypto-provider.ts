@@ -1,4 +1,5 @@
 /** What every CryptoProvider must do: published vectors first, then the promises of the seam. */
+import { shake128 } from '@noble/hashes/sha3.js'
 import { ml_kem768, ml_kem1024 } from '@noble/post-quantum/ml-kem.js'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -7,6 +8,23 @@ import { modpPrime, modpPrimeBytes } from '../../src/crypto/modp-groups.ts'
 import { rsaFromPrimes } from '../../src/crypto/portable-rsa.ts'
 import type { CryptoProvider, CurveName, HashName } from '../../src/crypto/provider.ts'
 import wycheproof from '../vectors/wycheproof.json' with { type: 'json' }
+
+/** NIST ACVP, ML-KEM keyGen FIPS 203, ML-KEM-768 tcId 26: seeds, and SHA-256 of the key. */
+const nist768 = {
+  d: 'e34a701c4c87582f42264ee422d3c684d97611f2523efe0c998af05056d693dc',
+  z: 'a85768f3486bd32a01bf9a8f21ea938e648eae4e5448c34c3eb88820b159eedd',
+  key: '7799c9d8eef172aa78c073514f2f039c240de8c5cb61bca82ba0bc46041ce279',
+} as const
+
+/** The same, ML-KEM-1024 tcId 51: seeds, and how the key begins. */
+const nist1024 = {
+  d: '49ac8b99bb1e6a8ea818261f8be68bdeaa52897e7ec6c40b530bc760ab77dce3',
+  z: '99e3246884181f8e1dd44e0c7629093330221fd67d9b7d6e1510b2dbad8762f7',
+  key:
+    'a04184d4bc7b532a0f70a54d7757cde6175a6843b861cb2bc4830c0012554cfc5d2c8a2027aa3cd967130e9b9624' +
+    '1b11c4320c7649cc23a71bafe691afc08e680bcef42907000718e4eace8da28214197be1c269da9cb541e1a3ce97' +
+    'cfadf9c6058780fe6793dbfa8218a2760b802b8da2aa271a38772523a76736a7a31b9d3037ad21cebb11a472b879',
+} as const
 
 const curves: readonly CurveName[] = ['nistp256', 'nistp384', 'nistp521']
 
@@ -429,6 +447,29 @@ export function cryptoProviderSuite(crypto: CryptoProvider): void {
     for (const bad of [new Uint8Array(256), new Uint8Array([1]), minusOne, prime]) {
       assert.throws(() => crypto.modPow(bad, a, prime))
     }
+  })
+
+  it('ML-KEM makes the keys of NIST, and the provider takes them', () => {
+    const { d, z, key } = nist768
+    const pair = ml_kem768.keygen(fromHex(d + z))
+    equal(crypto.hash('sha256', pair.publicKey), key)
+    const { ciphertext, sharedSecret } = crypto.mlKem.encapsulate(768, pair.publicKey)
+    assert.equal(crypto.mlKem.decapsulate(768, pair.secretKey, ciphertext), sharedSecret)
+    const { publicKey } = ml_kem1024.keygen(fromHex(nist1024.d + nist1024.z))
+    equal(publicKey.subarray(0, nist1024.key.length / 2), nist1024.key)
+  })
+
+  it('ML-KEM-768 gives the accumulated vector of C2SP/CCTV, a hundred times round', () => {
+    const input = shake128.create({})
+    const output = shake128.create({})
+    for (let round = 0; round < 100; round++) {
+      const { publicKey, secretKey } = ml_kem768.keygen(input.xof(64))
+      const { cipherText, sharedSecret } = ml_kem768.encapsulate(publicKey, input.xof(32))
+      equal(crypto.mlKem.decapsulate(768, secretKey, cipherText), toHex(sharedSecret))
+      output.update(publicKey).update(cipherText).update(sharedSecret)
+      output.update(crypto.mlKem.decapsulate(768, secretKey, input.xof(1088)))
+    }
+    equal(output.xof(32), '1114b1b6699ed191734fa339376afa7e285c9e6acf6ff0177d346696ce564415')
   })
 
   for (const parameters of [768, 1024] as const) {
