@@ -10,6 +10,7 @@ import {
 } from '@sandbox-ssh/protocol'
 import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
+import { areaOf } from '../feature.ts'
 import type { KeyFile, Login, PeerClient } from '../peers/peer.ts'
 import { isCertified, shared, sharedSignatures } from './algorithms.ts'
 import { another, type Keys, keyFor } from './keys.ts'
@@ -30,7 +31,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
     assert.ok(server.keyExchanges() >= 4, server.report())
   const proposal = await proposalOfClient((port) => use(client, { ...login, port }, bytes(1)))
   const trial = (area: string, name: string, run: () => Promise<void>): Trial => ({
-    ...{ area: `Other clients of our server: ${area}`, name, run },
+    ...{ area: `${areaOf.client}: ${area}`, name, run },
   })
   const working = (name: string, attempt: Attempt): Trial =>
     trial('working', name, () => succeed(client, keys, attempt))

@@ -18,6 +18,7 @@ import {
 } from '@sandbox-ssh/protocol'
 import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
+import { areaOf } from '../feature.ts'
 import type { PeerServer, RunningPeer, SecretMethod } from '../peers/peer.ts'
 import { isCertified, kindOf, shared, sharedSignatures } from './algorithms.ts'
 import { another, type Keys, keyFor } from './keys.ts'
@@ -57,7 +58,7 @@ export async function serverTrials(
     one.hostKeys.filter((name) => knows(name) && indexFor(name) === index),
   )
   const trial = (area: string, name: string, run: () => Promise<void>): Trial => ({
-    ...{ area: `Our client of other servers: ${area}`, name, run },
+    ...{ area: `${areaOf.server}: ${area}`, name, run },
   })
   const working = (name: string, attempt: Attempt): Trial =>
     trial('working', name, () => succeed(server, keys, attempt))

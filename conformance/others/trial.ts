@@ -2,6 +2,7 @@
 
 import { suite } from 'uvu'
 import type { PeerClient, PeerServer } from '../peers/peer.ts'
+import { pool, TRIALS_AT_ONCE } from '../pool.ts'
 import { recorded, recordUntried } from '../results.ts'
 import { within } from '../within.ts'
 import { generateKeyFiles, type Keys, keyFor } from './keys.ts'
@@ -75,40 +76,6 @@ function suited({ usualKey }: PeerClient | PeerServer, keys: Keys): Keys {
 
 /** When to give up one trial. */
 const limitMs = 30_000
-
-/** How many trials wait for their peers beside one another. */
-const TRIALS_AT_ONCE = 4
-
-/**
- * Makes functions that give the outcome of another one. With the first that is called all of those
- * made by then begin, in their order, so many at a time.
- */
-function pool(size: number): (run: () => Promise<void>) => () => Promise<void> {
-  const waiting: (() => Promise<void>)[] = []
-  let working = 0
-  const work = async (): Promise<void> => {
-    working++
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await next()
-    working--
-  }
-  return (run) => {
-    let settle: (outcome: Promise<void>) => void = () => {}
-    const outcome = new Promise<void>((resolve) => {
-      settle = resolve
-    })
-    // It may fail long before anybody waits for it.
-    outcome.catch(() => {})
-    waiting.push(async () => {
-      const running = run()
-      settle(running)
-      await running.catch(() => {})
-    })
-    return () => {
-      while (working < size && waiting.length > 0) void work()
-      return outcome
-    }
-  }
-}
 
 /** The trials of a peer; one that fails if they cannot even be prepared. */
 async function prepared<Peer extends PeerClient | PeerServer>(

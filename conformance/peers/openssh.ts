@@ -51,16 +51,19 @@ export function freePort(): Promise<number> {
 }
 
 /**
- * Starts sshd in the foreground; `configuration` is added to its own. It must be root or serve the
- * user it runs as.
+ * Starts sshd in the foreground; `configuration` is added to its own, and `lines` to its
+ * authorized_keys. It must be root or serve the user it runs as.
  */
-export async function startSshd(configuration: readonly string[] = []): Promise<Sshd> {
+export async function startSshd(
+  configuration: readonly string[] = [],
+  lines: readonly string[] = [],
+): Promise<Sshd> {
   const folder = temporaryFolder()
   const hostKeyPath = await generateKeyFile(join(folder, 'host_ed25519'))
   const identity = await generateKeyFile(join(folder, 'id_ed25519'))
   const authorizedKeys = join(folder, 'authorized_keys')
-  writeFileSync(authorizedKeys, readFileSync(`${identity}.pub`))
-  const lines = [
+  writeFileSync(authorizedKeys, [readFileSync(`${identity}.pub`), ...lines].join(''))
+  const all = [
     `HostKey ${hostKeyPath}`,
     `AuthorizedKeysFile ${authorizedKeys}`,
     'UsePAM no',
@@ -72,7 +75,7 @@ export async function startSshd(configuration: readonly string[] = []): Promise<
     'SetEnv SHLVL=1',
     ...configuration,
   ]
-  const { daemon, port } = await startSshdWith(lines)
+  const { daemon, port } = await startSshdWith(all)
   const hostKey = readFileSync(`${hostKeyPath}.pub`, 'utf8').trim()
   return { host: '127.0.0.1', port, username: 'root', identity, daemon, hostKey }
 }
