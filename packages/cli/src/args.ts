@@ -1,16 +1,17 @@
 /** The command line: every form, flag, conflict and default, and nothing of what they do. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import type { AuthorizeCommand, CliCommand, KeySource } from './command.ts'
-import { parseDuration, parseLifetime } from './duration.ts'
+import { addInactivity, checked, inactivityOf, integer } from './arg-parsers.ts'
+import { addAuthorize } from './authorize-args.ts'
+import type { CliCommand } from './command.ts'
 import {
   type ForwardSpec,
   parseDestination,
   parseDynamicForward,
   parseLocalForward,
-  parsePermitted,
 } from './forward-spec.ts'
-import { AUTHORIZE_HELP, CONNECT_HELP, RELAY_HELP, SERVE_HELP, SSH_HELP } from './help.ts'
+import { CONNECT_HELP, RELAY_HELP, SSH_HELP } from './help.ts'
 import type { LogLevel } from './output.ts'
+import { addServe } from './serve-args.ts'
 import { addToolCommands } from './tool-args.ts'
 
 /** A command with the switches that go with any. */
@@ -19,8 +20,6 @@ export interface Invocation {
   readonly logLevel: LogLevel
 }
 
-const CONNECTIONS_MAX_DEFAULT = 128
-const DRAIN_MS_DEFAULT = 10_000
 /** From the quietest to the most talkative; the most talkative one given counts. */
 const LOG_LEVELS: readonly LogLevel[] = ['error', 'warn', 'info', 'debug', 'trace']
 
@@ -107,12 +106,13 @@ class ArgumentParser {
       .usage('[options] <sandbox> [-- <word>...]\n       msb ssh <command> ...')
       .addHelpText('after', SSH_HELP)
     this.#addConnect(ssh)
-    this.#addServe(ssh)
-    this.#addAuthorize(ssh)
-    addToolCommands(ssh, this.#words, (command, result) => {
+    const done = (command: Command, result: CliCommand): void => {
       if (result.type !== 'complete') this.#refuseWords(command)
       this.#result = result
-    })
+    }
+    addServe(ssh, done)
+    addAuthorize(ssh, done)
+    addToolCommands(ssh, this.#words, done)
     this.#addRelay(ssh)
     return program
   }
@@ -165,49 +165,6 @@ class ArgumentParser {
     })
   }
 
-  #addServe(ssh: Command): void {
-    const command = ssh
-      .command('serve <sandbox>')
-      .description('serve the sandbox to ssh, scp, sftp, rsync and editors')
-      .addOption(new Option('--host <host>', 'address to listen on').default('127.0.0.1'))
-      .addOption(
-        new Option('--port <port>', 'port to listen on, 0 for a free one')
-          .default(2222)
-          .argParser((text) => integer(text, 0, 65535)),
-      )
-      .addOption(
-        new Option(
-          '--stdio',
-          'serve one connection on stdin and stdout, for ProxyCommand',
-        ).conflicts(['host', 'port']),
-      )
-      .addOption(
-        new Option('--max-connections <number>', 'connections at once')
-          .default(CONNECTIONS_MAX_DEFAULT)
-          .argParser((text) => integer(text, 1, 65535)),
-      )
-    addPolicy(command)
-    addInactivity(command, '10m')
-    command.addHelpText('after', SERVE_HELP).action((sandbox: string) => {
-      this.#refuseWords(command)
-      const options = command.opts()
-      this.#result = {
-        type: 'serve',
-        sandbox,
-        listen: options['stdio'] ? undefined : { host: options['host'], port: options['port'] },
-        inactivityMs: inactivityOf(options),
-        connectionsMax: options['maxConnections'],
-        hostKeys: options['hostKey'],
-        authorizedKeys: options['authorizedKeys'],
-        user: options['user'],
-        readOnlySftp: options['readOnlySftp'] === true,
-        permitOpen: options['permitOpen'],
-        drainMs: options['drain'],
-        auditLog: options['auditLog'],
-      }
-    })
-  }
-
   #addRelay(ssh: Command): void {
     const command = ssh
       .command('relay <endpoint>')
@@ -231,43 +188,6 @@ class ArgumentParser {
       if (listen === undefined) command.error("error: required option '--listen <path>' is missing")
       const budgetBytes = budget === undefined ? undefined : budget * 1024 * 1024
       this.#result = { type: 'relay', endpoint, socketPath: listen, budgetBytes }
-    })
-  }
-
-  #addAuthorize(ssh: Command): void {
-    const others = (name: string): string[] =>
-      ['file', 'key', 'stdin', 'list', 'revoke'].filter((other) => other !== name)
-    const command = ssh
-      .command('authorize')
-      .description('let the owners of public keys in, see who may, and let them in no more')
-      .addOption(
-        new Option('--file <path>', 'read keys from a file (repeatable)')
-          .argParser(collect)
-          .conflicts(others('file')),
-      )
-      .addOption(
-        new Option('--key <key>', 'the key itself (repeatable)')
-          .argParser(collect)
-          .conflicts(others('key')),
-      )
-      .addOption(new Option('--stdin', 'read keys from stdin').conflicts(others('stdin')))
-      .addOption(new Option('--list', 'show who may enter').conflicts(others('list')))
-      .addOption(
-        new Option('--revoke <key>', 'take out a key, or the key of a fingerprint (repeatable)')
-          .argParser(collect)
-          .conflicts(others('revoke')),
-      )
-      .option('--sandbox <name>', 'keys of this sandbox only')
-      .addOption(
-        new Option('--expires <duration>', 'let them in for so long, such as 8h or 30d')
-          .argParser(checked(parseLifetime))
-          .conflicts(['list', 'revoke']),
-      )
-      .addHelpText('after', AUTHORIZE_HELP)
-    command.action(() => {
-      this.#refuseWords(command)
-      const { sandbox } = command.opts()
-      this.#result = { type: 'authorize', sandbox, action: authorizeAction(command) }
     })
   }
 
@@ -301,52 +221,6 @@ class ArgumentParser {
     if (value === undefined) throw new InvalidArgumentError(`${name} is not set here.`)
     return { ...before, [name]: value }
   }
-}
-
-/** What clients of a server may do, and what is told of them. */
-function addPolicy(command: Command): void {
-  command
-    .option('--host-key <file>', 'host key, made if it is not there (repeatable)', collect)
-    .option(
-      '--authorized-keys <file>',
-      'keys that may enter, instead of those of msb ssh authorize (repeatable)',
-      collect,
-    )
-    .option('-u, --user <user>', 'guest user of every session (default: the login name)')
-    .option('--read-only-sftp', 'refuse changes of files by SFTP')
-    .option(
-      '--permit-open <host:port>',
-      'the only destinations of forwards, * for any, none for none (repeatable)',
-      (text, before: readonly unknown[] = []) => [...before, ...checked(parsePermitted)(text)],
-    )
-    .addOption(
-      new Option('--drain <duration>', 'how long open sessions may go on when it is stopped')
-        .default(DRAIN_MS_DEFAULT, '10s')
-        .argParser(checked(parseDuration)),
-    )
-    .option('--audit-log <file>', 'append who did what, as lines of JSON')
-}
-
-function authorizeAction(command: Command): AuthorizeCommand['action'] {
-  const { file, key, stdin, list, revoke, expires } = command.opts()
-  if (list) return { type: 'list' }
-  if (revoke !== undefined) return { type: 'revoke', keys: revoke }
-  const files: string[] = file ?? []
-  const keys: string[] = key ?? []
-  const sources: KeySource[] = [
-    ...files.map((path): KeySource => ({ from: 'file', path })),
-    ...keys.map((text): KeySource => ({ from: 'argument', key: text })),
-    ...(stdin ? [{ from: 'stdin' } as const] : []),
-  ]
-  if (sources.length === 0) {
-    command.error('error: one of --file, --key, --stdin, --list and --revoke is required')
-  }
-  return { type: 'add', sources, expiresMs: expires }
-}
-
-/** For options that may be repeated. */
-function collect(text: string, before: readonly string[] = []): readonly string[] {
-  return [...before, text]
 }
 
 /** `-L` and `-D` may be repeated and mixed; their order is kept. */
@@ -385,51 +259,6 @@ function checkForwardOnly(command: Command, words: readonly string[]): void {
   if (flag === undefined) return
   if (words.length > 0) command.error(`error: option '${flag}' takes no command`)
   if (tty === true) command.error(`error: option '${flag}' takes no terminal`)
-}
-
-/** A parser whose RangeError is a usage error. */
-function checked<T>(parse: (text: string) => T): (text: string) => T {
-  return (text) => {
-    try {
-      return parse(text)
-    } catch (error) {
-      throw new InvalidArgumentError(`${error instanceof Error ? error.message : error}.`)
-    }
-  }
-}
-
-function addInactivity(command: Command, otherwise: string): void {
-  command
-    .addOption(
-      new Option(
-        '--inactivity-timeout <duration>',
-        'end a session without traffic after this, such as 90s or 10m; 0 for never ' +
-          `(default: that of config.json, else ${otherwise})`,
-      ).argParser(checked(parseDuration)),
-    )
-    .option('--no-inactivity-timeout', 'never end a session for want of traffic')
-  // To commander both are one option, of which the last would count.
-  let given: string | undefined
-  for (const name of ['inactivity-timeout', 'no-inactivity-timeout']) {
-    command.on(`option:${name}`, () => {
-      if (given !== undefined && given !== name) {
-        command.error(`error: option '--${name}' cannot be used with option '--${given}'`)
-      }
-      given = name
-    })
-  }
-}
-
-function inactivityOf(options: Record<string, unknown>): number | undefined {
-  const value = options['inactivityTimeout']
-  if (value === false) return 0
-  return typeof value === 'number' ? value : undefined
-}
-
-function integer(text: string, least: number, most: number): number {
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
-  if (value >= least && value <= most) return value
-  throw new InvalidArgumentError(`it is a number from ${least} to ${most}.`)
 }
 
 function tree(command: Command, indent = ''): string {

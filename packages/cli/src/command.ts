@@ -28,7 +28,9 @@ export interface ConnectCommand {
 /** `msb ssh serve …`. */
 export interface ServeCommand {
   readonly type: 'serve'
-  readonly sandbox: string
+  /** The one that has every login for itself; undefined for a gateway. */
+  readonly sandbox: string | undefined
+  readonly gateway: GatewayCommand | undefined
   /** Undefined for `--stdio`. */
   readonly listen: { readonly host: string; readonly port: number } | undefined
   readonly inactivityMs: number | undefined
@@ -37,6 +39,11 @@ export interface ServeCommand {
   readonly hostKeys: readonly string[] | undefined
   /** Files instead of those of MSB_HOME. */
   readonly authorizedKeys: readonly string[] | undefined
+  /** Files of authorities. */
+  readonly authorities: readonly string[] | undefined
+  /** Names of which a certificate must have one. */
+  readonly principals: readonly string[] | undefined
+  readonly revokedKeys: readonly string[] | undefined
   /** Guest user of every session; undefined for the login name. */
   readonly user: string | undefined
   readonly readOnlySftp: boolean
@@ -46,6 +53,17 @@ export interface ServeCommand {
   readonly drainMs: number
   /** File for JSON lines. */
   readonly auditLog: string | undefined
+}
+
+/** Many sandboxes, which the login tells apart. */
+export interface GatewayCommand {
+  /** Sandboxes as a user writes them, by their names in logins. */
+  readonly entries: ReadonlyMap<string, string>
+  /** Of other sandboxes under MSB_HOME. */
+  readonly patterns: readonly string[]
+  readonly start: boolean
+  readonly lingerMs: number
+  readonly connectionsPerSandbox: number
 }
 
 /** Where keys are read from. */
@@ -65,6 +83,8 @@ export interface AuthorizeCommand {
         readonly sources: readonly KeySource[]
         /** How long they are let in; undefined for ever. */
         readonly expiresMs: number | undefined
+        /** They are of authorities, whose certificates need one of these principals. */
+        readonly authority: { readonly principals: readonly string[] | undefined } | undefined
       }
     | { readonly type: 'list' }
     | { readonly type: 'revoke'; readonly keys: readonly string[] }

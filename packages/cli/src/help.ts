@@ -50,15 +50,26 @@ export const SERVE_HELP: string = `
 SIGINT and SIGTERM stop it: open sessions may end by themselves for the time of --drain, a second
 signal ends them at once. Whoever keeps failing to log in is turned away for a while.
 
-Lines of authorized_keys may have the options from, expiry-time, command, permitopen, restrict and
-no-pty, no-port-forwarding and the like; a line with any other option lets nobody in.
+Lines of authorized_keys may have the options from, expiry-time, command, permitopen, cert-authority,
+principals, verify-required, restrict and no-pty, no-port-forwarding and the like; a line with any
+other option lets nobody in. Security keys must be touched unless their line says no-touch-required.
+Of certificates force-command, source-address and verify-required are enforced, and the extensions
+are what they permit. All files are read again at each login.
+
+Several sandboxes, a NAME=, --all or --match make a gateway: the login says which one is meant,
+NAME or USER+NAME, and each has its own grants. A name that is not served looks like a key that may
+not enter. A client chooses the host key before it says where it wants to go, so there is one for
+all, the gateway's own. %s in a file of --authorized-keys, --ca or --revoked-keys stands for the name.
 
 Examples:
   msb ssh serve devbox
   msb ssh serve devbox --port 0
   msb ssh serve devbox --read-only-sftp --permit-open 127.0.0.1:3000
   msb ssh serve devbox --audit-log /var/log/devbox.jsonl
+  msb ssh serve devbox --ca /etc/ssh/user_ca.pub --revoked-keys /etc/ssh/revoked
   ssh -o ProxyCommand='msb ssh serve devbox --stdio' root@devbox
+  msb ssh serve devbox test=local:test db=unix:/run/db/agent.sock
+  msb ssh serve --all --start                     ssh -p 2222 user+devbox@gateway
 `
 
 /** Shown below the options of `msb ssh …`. */
@@ -68,6 +79,7 @@ Examples:
   msb ssh authorize --key 'ssh-ed25519 AAAA… ada@laptop'
   ssh-add -L | msb ssh authorize --stdin
   msb ssh authorize --sandbox devbox --expires 30d --file ci.pub --file ada.pub
+  msb ssh authorize --ca --principals ada,ci --sandbox devbox --file user_ca.pub
   msb ssh authorize --list
   msb ssh authorize --revoke SHA256:…
 

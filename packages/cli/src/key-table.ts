@@ -47,14 +47,19 @@ export function table(rows: readonly (readonly string[])[]): string {
 }
 
 function describeOptions(options: AuthorizedKeyOptions): string {
-  const { expiryMs, from, command, permitOpen, pty, portForwarding } = options
+  const { certAuthority, principals, expiryMs, from, command, permitOpen, pty } = options
+  const { portForwarding, verifyRequired, touchRequired } = options
+  const authority = principals === undefined ? 'authority' : `authority for ${principals.join(',')}`
   const parts = [
+    ...(certAuthority ? [authority] : []),
     ...(expiryMs === undefined ? [] : [describeExpiry(expiryMs)]),
     ...(from === undefined ? [] : [`from ${from.join(',')}`]),
     ...(command === undefined ? [] : [`command ${JSON.stringify(command)}`]),
     ...(permitOpen === undefined ? [] : ['bounded forwards']),
     ...(portForwarding ? [] : ['no forwards']),
     ...(pty ? [] : ['no terminal']),
+    ...(verifyRequired ? ['user verified'] : []),
+    ...(touchRequired ? [] : ['no touch']),
   ]
   return parts.join('; ')
 }

@@ -191,6 +191,9 @@ Examples:
 `
 
 const KEYS_HELP = `
+The key called gateway is the one that clients meet where several sandboxes are served, whichever of
+them they go to.
+
 Examples:
   msb ssh keys
   msb ssh keys devbox

@@ -28,11 +28,15 @@ const connect = {
 const serve = {
   type: 'serve',
   sandbox: 'box',
+  gateway: undefined,
   listen: { host: '127.0.0.1', port: 2222 },
   inactivityMs: undefined,
   connectionsMax: 128,
   hostKeys: undefined,
   authorizedKeys: undefined,
+  authorities: undefined,
+  principals: undefined,
+  revokedKeys: undefined,
   user: undefined,
   readOnlySftp: false,
   permitOpen: undefined,
@@ -165,6 +169,59 @@ test('serve and its conflicts', () => {
   usage(['ssh', 'serve', 'box', '--', 'ls'], /no words after --/)
 })
 
+test('several sandboxes make a gateway, each with a name for logins', () => {
+  const gateway = (...argv: string[]): unknown => {
+    const command = parse('ssh', 'serve', ...argv)
+    if (command.type !== 'serve' || command.gateway === undefined) return command
+    assert.is(command.sandbox, undefined)
+    assert.is(command.connectionsMax, 1024)
+    const { entries, ...rest } = command.gateway
+    return { ...rest, entries: [...entries] }
+  }
+  const plain = { patterns: [], start: false, lingerMs: 60_000, connectionsPerSandbox: 64 }
+  assert.equal(gateway('a', 'local:b?net=host', 'c=unix:/x=y'), {
+    ...plain,
+    entries: [
+      ['a', 'a'],
+      ['b', 'local:b?net=host'],
+      ['c', 'unix:/x=y'],
+    ],
+  })
+  assert.equal(gateway('one=local:b'), { ...plain, entries: [['one', 'local:b']] })
+  assert.equal(gateway('--all', '--start', '--linger', '5m', '--max-per-sandbox', '3'), {
+    ...{ entries: [], patterns: ['*', 'local:*'], start: true },
+    ...{ lingerMs: 300_000, connectionsPerSandbox: 3 },
+  })
+  assert.equal(gateway('a', '--match', 'dev-*', '--match', 'local:t?'), {
+    ...{ ...plain, entries: [['a', 'a']], patterns: ['dev-*', 'local:t?'] },
+  })
+  usage(['ssh', 'serve', 'a', 'local:a'], /two sandboxes have the name 'a' here/)
+  usage(['ssh', 'serve', 'a', 'unix:/x'], /unix:\/x needs a name for logins: NAME=unix:\/x/)
+  usage(['ssh', 'serve', 'a', 'b=nowhere:x'], /unknown kind of sandbox/)
+  usage(['ssh', 'serve', '--match', 'unix:*'], /name with \* and \?/)
+  for (const flag of [['--start'], ['--linger', '1s'], ['--max-per-sandbox', '2']]) {
+    usage(['ssh', 'serve', 'a', ...flag], /is for several sandboxes/)
+  }
+})
+
+test('authorities, and the principals of their certificates', () => {
+  const args = ['--ca', 'a', '--ca', 'b', '--principals', '%u@%s,ops,100%%', '--revoked-keys', 'k']
+  assert.equal(parse('ssh', 'serve', 'box', ...args), {
+    ...serve,
+    authorities: ['a', 'b'],
+    principals: ['%u@%s', 'ops', '100%%'],
+    revokedKeys: ['k'],
+  })
+  for (const wrong of ['%x', '', 'a,', 'a b', '%']) {
+    usage(['ssh', 'serve', 'box', '--principals', wrong], /names separated by commas/)
+  }
+  const add = parse('ssh', 'authorize', '--ca', '--principals', 'a,b', '--key', 'k')
+  assert.ok(add.type === 'authorize' && add.action.type === 'add')
+  assert.equal(add.action.authority, { principals: ['a', 'b'] })
+  usage(['ssh', 'authorize', '--principals', 'a', '--key', 'k'], /'--principals' goes with '--ca'/)
+  usage(['ssh', 'authorize', '--ca', '--list'], /cannot be used with/)
+})
+
 test('what a server lets its clients do', () => {
   const args = '--host-key a --host-key b --authorized-keys c -u dev --read-only-sftp --drain 2s'
   assert.equal(parse('ssh', 'serve', 'box', ...args.split(' '), '--audit-log', 'log'), {
@@ -196,7 +253,7 @@ test('authorize takes keys of one kind of source, or does something else', () =>
   const add = (...sources: object[]): object => ({
     type: 'authorize',
     sandbox: undefined,
-    action: { type: 'add', sources, expiresMs: undefined },
+    action: { type: 'add', sources, expiresMs: undefined, authority: undefined },
   })
   const file = { from: 'file', path: 'k' }
   assert.equal(parse('ssh', 'authorize', '--file', 'k'), add(file))

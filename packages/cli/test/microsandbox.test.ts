@@ -1,49 +1,18 @@
 /** Working beside microsandbox's own program: its commands passed on, its sandboxes started. */
-
-import { createHash } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { finished, msb, msbEnv, start, temporaryDirectory } from './msb.ts'
+import { agentSocket, install, installStarter } from './microsandbox.ts'
+import { finished, msb, msbEnv, msbPath, start, temporaryDirectory } from './msb.ts'
+import { endServers, makeKey, options, serve, ssh } from './serving.ts'
 
-const guest = fileURLToPath(new URL('../dist/msb-guest.mjs', import.meta.url))
-
-/** Puts a shell script in the place of microsandbox's program. */
-function install(home: string, script: string): void {
-  mkdirSync(join(home, 'bin'))
-  writeFileSync(join(home, 'bin', 'msb'), `#!/bin/sh\n${script}`)
-  chmodSync(join(home, 'bin', 'msb'), 0o755)
-}
-
-/** Where the agent of the sandbox `box` is to listen. */
-function agentSocket(home: string): string {
-  const hash = createHash('sha256').update('box').digest('hex').slice(0, 24)
-  const socket = join(home, 'run', 'sandboxes', hash, 'agent.sock')
-  mkdirSync(dirname(socket), { recursive: true })
-  mkdirSync(join(home, 'sandboxes', 'box'), { recursive: true })
-  return socket
-}
-
-/** One that starts our guest as the agent of the sandbox `box`, and keeps a log. */
-function installStarter(home: string): void {
-  const socket = agentSocket(home)
-  install(
-    home,
-    `echo "$*" >> '${home}/log'
-case "$1" in
-start) '${process.execPath}' '${guest}' --relay '${socket}' >/dev/null 2>&1 </dev/null &
-  echo $! > '${home}/pid' ;;
-stop) kill "$(cat '${home}/pid')" && rm -f '${home}/pid' '${socket}' ;;
-esac
-`,
-  )
-  process.once('exit', () => {
-    if (existsSync(join(home, 'pid'))) process.kill(Number(readFileSync(join(home, 'pid'), 'utf8')))
-  })
-}
+test.after(endServers)
 
 test('other commands are passed on with every argument, and their exit code back', async () => {
   const home = temporaryDirectory()
@@ -129,6 +98,64 @@ esac
   child.kill('SIGTERM')
   assert.is((await end).code, 128 + 15)
   assert.is(readFileSync(join(home, 'log'), 'utf8'), 'start box\nstop box\n')
+})
+
+test('serve starts a stopped sandbox, and stops it at the end', async () => {
+  const home = temporaryDirectory()
+  installStarter(home)
+  const key = makeKey()
+  await msb(['ssh', 'authorize', '--file', `${key}.pub`], { home })
+  const server = await serve(home, ['box'])
+  assert.match(server.stderr(), /^ {3}… Starting {5}box\n {3}✓ SSH listening/)
+  const result = await ssh(server.port, 'echo hello', key)
+  assert.is(result.stdout.toString(), 'hello\n', result.stderr)
+  assert.is((await server.stop()).code, 0)
+  assert.is(readFileSync(join(home, 'log'), 'utf8'), 'start box\nstop box\n')
+})
+
+test('serve --stdio starts it as well, without a word, and does not stop it under others', async () => {
+  const home = temporaryDirectory()
+  installStarter(home)
+  const key = makeKey()
+  await msb(['ssh', 'authorize', '--file', `${key}.pub`], { home })
+  const proxy = `"${process.execPath}" "${msbPath}" ssh serve box --stdio`
+  const run = (command: string): ChildProcess => {
+    const args = [...options(key), '-o', `ProxyCommand=${proxy}`, 'root@box', command]
+    return spawn('ssh', args, { env: { ...process.env, MSB_HOME: home } })
+  }
+  const first = run('echo up; cat')
+  const firstEnd = finished(first)
+  await once(first.stdout as Readable, 'data')
+  const second = run('echo up; cat')
+  const secondEnd = finished(second)
+  await once(second.stdout as Readable, 'data')
+  first.stdin?.end()
+  assert.equal([(await firstEnd).code, (await firstEnd).stderr], [0, ''])
+  second.stdin?.end('still here\n')
+  assert.is((await secondEnd).stdout.toString(), 'up\nstill here\n')
+  assert.is(readFileSync(join(home, 'log'), 'utf8'), 'start box\n')
+})
+
+test('a gateway starts a sandbox at login if it may, and stops it when nobody is left', async () => {
+  const home = temporaryDirectory()
+  installStarter(home)
+  const key = makeKey()
+  await msb(['ssh', 'authorize', '--file', `${key}.pub`], { home })
+  const denying = await serve(home, ['--all'])
+  const stopped = await ssh(denying.port, 'true', key, 'box')
+  assert.is(stopped.code, 255)
+  assert.match(stopped.stderr, /^error: sandbox is not running: box/)
+  assert.not.ok(existsSync(join(home, 'log')))
+  await denying.stop()
+  const server = await serve(home, ['--match', 'b*', '--start', '--linger', '0'])
+  assert.is((await ssh(server.port, 'true', key, 'nobody')).code, 255)
+  const result = await ssh(server.port, 'echo hello', key, 'root+box')
+  assert.is(result.stdout.toString(), 'hello\n', result.stderr)
+  while (!readFileSync(join(home, 'log'), 'utf8').includes('stop')) await sleep(50)
+  const again = await ssh(server.port, 'echo again', key, 'box')
+  assert.is(again.stdout.toString(), 'again\n', again.stderr)
+  assert.is((await server.stop()).code, 0)
+  assert.is(readFileSync(join(home, 'log'), 'utf8'), 'start box\nstop box\nstart box\nstop box\n')
 })
 
 test.run()

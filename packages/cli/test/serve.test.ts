@@ -1,72 +1,33 @@
 /** `msb ssh authorize` and `serve`, with the real OpenSSH client. */
 // Time limit: 240 s
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type Finished, finished, msb, msbPath, start, temporaryDirectory } from './msb.ts'
-
-const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8)
-
-/** A key pair of ssh-keygen's; the path of the private half. */
-function makeKey(): string {
-  const path = join(temporaryDirectory(), 'id_ed25519')
-  assert.is(spawnSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', path]).status, 0)
-  return path
-}
+import { type Finished, finished, msb, msbPath, temporaryDirectory } from './msb.ts'
+import {
+  endServers,
+  fingerprint,
+  makeKey,
+  mode,
+  options,
+  ssh as runSsh,
+  type Serving,
+  serve as startServer,
+} from './serving.ts'
 
 const home = temporaryDirectory()
 const key = makeKey()
 
-interface Serving {
-  readonly child: ChildProcess
-  readonly port: number
-  readonly ended: Promise<Finished>
-}
+test.after(endServers)
 
-const servers: ChildProcess[] = []
-const said = new Map<ChildProcess, string>()
-/** What a server has said so far. */
-const stderrOf = (child: ChildProcess): string => said.get(child) ?? ''
-test.after(() => {
-  for (const child of servers) child.kill('SIGKILL')
-})
-
-/** Starts a server on a free port and waits until it says so. */
-async function serve(args: readonly string[] = [], sandbox = 'local:box'): Promise<Serving> {
-  const child = start(['ssh', 'serve', sandbox, '--port', '0', ...args], home)
-  servers.push(child)
-  child.stderr?.on('data', (chunk: Buffer) => said.set(child, stderrOf(child) + chunk))
-  const ended = finished(child)
-  const port = await new Promise<number>((resolve, reject) => {
-    let text = ''
-    child.stderr?.on('data', (chunk: Buffer) => {
-      text += chunk
-      const match = /SSH listening \S+:(\d+)\n/.exec(text)
-      if (match !== null) resolve(Number(match[1]))
-    })
-    child.once('close', () => reject(new Error(text)))
-  })
-  return { child, port, ended }
-}
-
-/** OpenSSH's options for tests: no configuration, no agent, no questions. */
-function options(identity: string): readonly string[] {
-  return [
-    ...['-F', '/dev/null', '-i', identity, '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'],
-    ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null'],
-    ...['-o', 'LogLevel=ERROR'],
-  ]
-}
-
-function ssh(port: number, command: string, identity = key): Promise<Finished> {
-  const args = [...options(identity), '-p', String(port), 'root@127.0.0.1', command]
-  return finished(spawn('ssh', args, { stdio: ['ignore', 'pipe', 'pipe'] }))
-}
+/** One in front of `local:box`. */
+const serve = (args: readonly string[] = [], sandbox = 'local:box'): Promise<Serving> =>
+  startServer(home, [sandbox, ...args])
+const ssh = (port: number, command: string, identity = key): Promise<Finished> =>
+  runSsh(port, command, identity)
 
 test('authorize reads a file, an argument or stdin, and tells what it did', async () => {
   const path = join(home, 'ssh', 'authorized_keys')
@@ -112,10 +73,6 @@ test('authorize for one sandbox, for a time, listed and revoked', async () => {
   const [all, one, short] = keys
   const run = (...args: string[]): Promise<Finished> =>
     msb(['ssh', 'authorize', ...args], { home: own })
-  const fingerprint = (path = ''): string =>
-    spawnSync('ssh-keygen', ['-lf', `${path}.pub`])
-      .stdout.toString()
-      .split(' ')[1] ?? ''
   await run('--file', `${all}.pub`, '--file', `${short}.pub`, '--expires', '8h')
   const forOne = await run('--file', `${one}.pub`, '--sandbox', 'local:box')
   assert.match(forOne.stderr, /Authorized key \S+\/authorized_keys\.d\/local\+box\.[0-9a-f]{12}\n/)
@@ -210,10 +167,10 @@ async function openSession(
 }
 
 test('a server that is stopped lets open sessions end, and takes no new ones', async () => {
-  const { child, port, ended } = await serve(['--drain', '60s'])
+  const { child, port, ended, says } = await serve(['--drain', '60s'])
   const session = await openSession(port)
   child.kill('SIGTERM')
-  while (!stderrOf(child).includes('Draining')) await once(child.stderr as Readable, 'data')
+  await says('Draining')
   assert.is((await ssh(port, 'true')).code, 255)
   session.child.stdin?.end()
   const { code, stdout } = await session.over
@@ -227,11 +184,11 @@ test('sessions end with the server after a while, or at a second signal', async 
     ['300ms', false],
     ['60s', true],
   ] as const) {
-    const { child, port, ended } = await serve(['--drain', drain])
+    const { child, port, ended, says } = await serve(['--drain', drain])
     const { over } = await openSession(port)
     child.kill('SIGTERM')
     if (again) {
-      while (!stderrOf(child).includes('Draining')) await once(child.stderr as Readable, 'data')
+      await says('Draining')
       child.kill('SIGTERM')
     }
     assert.is((await over).code, 255)
@@ -249,9 +206,6 @@ test('the audit log says who did what, from where, for how long and how much', a
   assert.is(mode(log), '600')
   const lines = readFileSync(log, 'utf8').trimEnd().split('\n')
   const events = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
-  const fingerprint = spawnSync('ssh-keygen', ['-lf', `${key}.pub`])
-    .stdout.toString()
-    .split(' ')[1]
   const end = events.find(({ event }) => event === 'session-ended')
   assert.match(String(end?.['time']), /^\d{4}-\d\d-\d\dT.*Z$/)
   assert.match(String(end?.['from']), /^127\.0\.0\.1:\d+$/)
@@ -261,7 +215,7 @@ test('the audit log says who did what, from where, for how long and how much', a
     { user, who, sandbox, command, status, bytesIn, bytesOut },
     {
       user: 'root',
-      who: fingerprint,
+      who: fingerprint(key),
       sandbox: 'local:box',
       command: 'echo hello; exit 3',
       status: 3,
@@ -374,8 +328,8 @@ test('a broken host key is one clear error', async () => {
 })
 
 test('listening beyond loopback is warned of', async () => {
-  const { child, ended } = await serve(['--host', '0.0.0.0'])
-  while (!stderrOf(child).includes('other machines')) await once(child.stderr as Readable, 'data')
+  const { child, ended, says } = await serve(['--host', '0.0.0.0'])
+  await says('other machines')
   child.kill('SIGINT')
   assert.match((await ended).stderr, /warn: 0\.0\.0\.0:\d+ can be reached from other machines/)
 })

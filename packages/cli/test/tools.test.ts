@@ -25,7 +25,7 @@ test('commands, sandboxes, options and choices are completed', async () => {
   }
   assert.not.ok(first.includes('complete'))
   assert.equal(await ask('ssh', 'serve', 'd'), ['devbox'])
-  assert.equal(await ask('ssh', 'serve', 'devbox', ''), [])
+  assert.equal(await ask('ssh', 'serve', 'devbox', ''), ['devbox', 'local:box'])
   assert.equal(await ask('ssh', 'local:'), ['local:box'])
   assert.equal(await ask('ssh', 'serve', 'devbox', '--au'), ['--authorized-keys', '--audit-log'])
   assert.equal(await ask('ssh', 'devbox', '--det'), ['--detach-keys'])

@@ -37,6 +37,7 @@ export {
   readAuthorizedKeysFile,
   requireAuthorizedKeys,
 } from './home/authorized-keys.ts'
+export { type DirectoryOptions, sandboxDirectory } from './home/directory.ts'
 export { SandboxError, type SandboxErrorCode } from './home/errors.ts'
 export {
   authorizedKeysPaths,
@@ -45,6 +46,7 @@ export {
   sandboxKeysPath,
 } from './home/grants.ts'
 export { type Home, type HomeOptions, openHome } from './home/home.ts'
+export { gatewayHostKeyPath } from './home/host-key.ts'
 export { type KnownSandbox, listSandboxes, readHostKey } from './home/known-sandboxes.ts'
 export {
   findMicrosandbox,

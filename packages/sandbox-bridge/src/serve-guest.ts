@@ -12,7 +12,7 @@ import { openForward } from './forwarding.ts'
 import type { GuestConnection } from './guest-connection.ts'
 import { runScp } from './scp-session.ts'
 import { runSession, tellFailure } from './session.ts'
-import { ACCEPTED_ENV, envFilter } from './settings.ts'
+import { ACCEPTED_ENV, nameFilter } from './settings.ts'
 import { runSftp } from './sftp-session.ts'
 
 /** What clients of a sandbox may do. */
@@ -83,7 +83,7 @@ export function guestHandlers(
     shell,
     subsystems: policy.sftp === false ? {} : { sftp },
     directTcpip: ({ host, port }) => openForward(guest, host, port, policy.permitOpen),
-    acceptEnv: envFilter(policy.acceptEnv ?? ACCEPTED_ENV),
+    acceptEnv: nameFilter(policy.acceptEnv ?? ACCEPTED_ENV),
   }
 }
 

@@ -73,11 +73,12 @@ export function checkEnvPatterns(patterns: readonly string[] | undefined): void 
   }
 }
 
-/** Decides about variables of clients by names and patterns with `*` and `?`. */
-export function envFilter(patterns: readonly string[]): (name: string) => boolean {
+/** Decides about names, such as those of variables, by patterns with `*` and `?`. */
+export function nameFilter(patterns: readonly string[]): (name: string) => boolean {
   const expressions = patterns.map((pattern) => {
     // A run of stars means no more than one, and would make the matching slow.
-    const source = pattern.replace(/\*+/g, '.*').replace(/\?/g, '.')
+    const plain = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    const source = plain.replace(/\*+/g, '.*').replace(/\?/g, '.')
     return new RegExp(`^${source}$`, 's')
   })
   return (name) => expressions.some((expression) => expression.test(name))

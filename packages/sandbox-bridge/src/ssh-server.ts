@@ -20,7 +20,7 @@ import type { Site } from './server/site.ts'
 import { Sojourn } from './server/sojourn.ts'
 import { counted } from './server/traffic.ts'
 import { Visit } from './server/visit.ts'
-import { ACCEPTED_ENV, envFilter } from './settings.ts'
+import { ACCEPTED_ENV, nameFilter } from './settings.ts'
 
 /** How long a last word may take to be sent. */
 const GOODBYE_MS = 1000
@@ -243,7 +243,7 @@ export class SshServer {
         hostKeys: this.#hostKeys,
         auth: { publickey: (request) => visit.admits(request) },
         ...visit.govern(() => sojourn.handlers, { sftp: this.#options.sftp !== false }),
-        acceptEnv: envFilter(acceptEnv),
+        acceptEnv: nameFilter(acceptEnv),
         signal,
         ...(onError === undefined ? {} : { onError }),
         ...(crypto === undefined ? {} : { crypto }),

@@ -28,6 +28,7 @@ export async function authorize(
       for (const { added, renewed } of await authorizeKeys(home, inputs.join('\n'), {
         sandbox,
         expiryMs,
+        authority: action.authority,
       })) {
         output.success(
           added ? 'Authorized key' : renewed ? 'Renewed key' : 'Already authorized',

@@ -1,5 +1,10 @@
 /** `msb ssh keys`: fingerprints, to compare with what a client shows. */
-import { listSandboxes, readHostKey, sandbox } from '@sandbox-ssh/sandbox-bridge'
+import {
+  gatewayHostKeyPath,
+  listSandboxes,
+  readHostKey,
+  sandbox,
+} from '@sandbox-ssh/sandbox-bridge'
 import type { CommandContext } from '../context.ts'
 import { describeGrants, fieldsOf, table } from '../key-table.ts'
 import type { KeysCommand } from '../tool-args.ts'
@@ -11,7 +16,8 @@ export async function keys(command: KeysCommand, context: CommandContext): Promi
   const wanted = command.sandbox === undefined ? undefined : sandbox(command.sandbox, { home })
   const found =
     wanted === undefined
-      ? listSandboxes(home)
+      ? // That of a server for several sandboxes, which none of them has.
+        [{ name: 'gateway', hostKeyPath: gatewayHostKeyPath(home) }, ...listSandboxes(home)]
       : [{ name: wanted.label, hostKeyPath: wanted.hostKeyPath ?? '' }]
   const rows: string[][] = []
   for (const { name, hostKeyPath } of found) {

@@ -1,11 +1,20 @@
 /** `msb ssh serve NAME`: SSH for clients from outside, on a TCP port or on stdin and stdout. */
 import { nodeStreams } from '@sandbox-ssh/protocol'
-import { permits, type Sandbox, type SshServer, sandbox } from '@sandbox-ssh/sandbox-bridge'
-import type { ServeCommand } from '../command.ts'
+import {
+  permits,
+  prepareGateway,
+  type Sandbox,
+  type SshServer,
+  type SshServerOptions,
+  sandbox,
+  sandboxDirectory,
+} from '@sandbox-ssh/sandbox-bridge'
+import type { GatewayCommand, ServeCommand } from '../command.ts'
 import type { CommandContext } from '../context.ts'
 import { CliError, explain } from '../failure.ts'
 import type { ListenAddress } from '../forward-spec.ts'
 import { formatAddress, openServerPort, warnUnlessLoopback } from '../listen.ts'
+import { whileRunning } from '../running.ts'
 import { openAuditLog, ServerLog } from '../server-log.ts'
 import { handleSignals } from '../signals.ts'
 
@@ -24,33 +33,75 @@ export async function serve(command: ServeCommand, context: CommandContext): Pro
   }
   // Opened first: a server that is to be audited does not run without.
   const log = new ServerLog(output, openAuditLog(command.auditLog))
-  const box = sandbox(command.sandbox, { home, onWarning: warn })
-  const release = await holdSandbox(box, context)
-  const { permitOpen } = command
+  const overStdio = command.listen === undefined
+  // Over stdio stderr is the terminal of whoever runs ssh, who cannot mend the file.
+  const onWarning = overStdio ? (message: string): void => output.debug(message) : warn
+  const options = { ...serverOptions(command, context, log), onWarning }
+  const listen = (server: SshServer): Promise<number> =>
+    command.listen === undefined
+      ? serveStdio(server)
+      : serveTcp(server, command.listen, command, context)
   try {
-    const server = await box.ssh().prepareServer({
-      hostKeyPath: command.hostKeys,
-      authorizedKeysPath: command.authorizedKeys,
-      user: command.user,
-      readOnlySftp: command.readOnlySftp,
-      permitOpen:
-        permitOpen === undefined ? undefined : (host, port) => permits(permitOpen, host, port),
-      ...(command.inactivityMs === undefined
-        ? {}
-        : { inactivityTimeoutSecs: Math.ceil(command.inactivityMs / 1000) }),
-      // Over stdio stderr is the terminal of whoever runs ssh, who cannot mend the file.
-      onWarning: command.listen === undefined ? (message) => output.debug(message) : warn,
-      onError: (error) => output.debug(explain(error)),
-      onEvent: (event) => log.add(event),
-      ...(context.logLevel === 'trace' ? { trace: (line: string) => output.trace(line) } : {}),
+    if (command.gateway !== undefined) {
+      return await listen(await openGateway(command.gateway, options, context))
+    }
+    const box = sandbox(command.sandbox ?? '', { home, onWarning: warn })
+    // Over stdio there may be others, each with a server of his own.
+    const whenUnsure = overStdio ? 'leave' : 'stop'
+    return await whileRunning(box, context, { quiet: overStdio, whenUnsure }, async () => {
+      const release = await holdSandbox(box, context)
+      try {
+        return await listen(await box.ssh().prepareServer(options))
+      } finally {
+        release()
+      }
     })
-    return command.listen === undefined
-      ? await serveStdio(server)
-      : await serveTcp(server, command.listen, command, context)
   } finally {
-    release()
     log.close()
   }
+}
+
+function serverOptions(
+  command: ServeCommand,
+  { output, logLevel }: CommandContext,
+  log: ServerLog,
+): SshServerOptions {
+  const { permitOpen } = command
+  return {
+    hostKeyPath: command.hostKeys,
+    authorizedKeysPath: command.authorizedKeys,
+    authoritiesPath: command.authorities,
+    principals: command.principals,
+    revokedKeysPath: command.revokedKeys,
+    user: command.user,
+    readOnlySftp: command.readOnlySftp,
+    permitOpen:
+      permitOpen === undefined ? undefined : (host, port) => permits(permitOpen, host, port),
+    ...(command.inactivityMs === undefined
+      ? {}
+      : { inactivityTimeoutSecs: Math.ceil(command.inactivityMs / 1000) }),
+    onError: (error) => output.debug(explain(error)),
+    onEvent: (event) => log.add(event),
+    ...(logLevel === 'trace' ? { trace: (line: string) => output.trace(line) } : {}),
+  }
+}
+
+/** A server whose logins say which sandbox they want. */
+function openGateway(
+  { entries, patterns, start, lingerMs, connectionsPerSandbox }: GatewayCommand,
+  options: SshServerOptions,
+  context: CommandContext,
+): Promise<SshServer> {
+  const { output } = context
+  const home = context.home()
+  const { onWarning } = options
+  return prepareGateway({
+    ...options,
+    ...{ home, start, lingerMs, connectionsPerSandbox },
+    resolve: sandboxDirectory({ home, entries, patterns, onWarning }),
+    names: [...entries.keys()],
+    onStarting: (name) => output.debug(`starting ${name}`),
+  })
 }
 
 async function serveStdio(server: SshServer): Promise<number> {

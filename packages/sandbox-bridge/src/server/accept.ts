@@ -17,7 +17,7 @@ const GOODBYE_MS = 1000
 export interface ServeOptions {
   /** Connections at once; default 128. */
   readonly connectionsMax?: number | undefined
-  /** Connections at once on which nobody has logged in yet; default 32. */
+  /** Connections at once on which nobody has logged in yet; default 100. */
   readonly unauthenticatedMax?: number | undefined
   /** Turn away for a while who keeps failing to get in; default true. */
   readonly penalties?: boolean | undefined

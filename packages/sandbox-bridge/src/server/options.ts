@@ -59,6 +59,11 @@ export interface GatewayOptions extends SshServerOptions {
   readonly home?: string | Home | undefined
   /** Says which sandbox a login means. Whatever it does not know is not to be had. */
   readonly resolve: SandboxResolver
+  /**
+   * Names known beforehand: `onWarning` hears of those that nobody may enter, and if that is all
+   * of them nothing is prepared.
+   */
+  readonly names?: readonly string[] | undefined
   /** Connections at once in one sandbox, whose relay has places for 128 clients. Default 64. */
   readonly connectionsPerSandbox?: number | undefined
   /** Start sandboxes of microsandbox that are stopped, and stop them afterwards. Default false. */

@@ -1,12 +1,13 @@
 /** Preparing servers: options checked, keys loaded, and somebody there who may enter. */
 import type { Signer } from '@sandbox-ssh/protocol'
 import { INACTIVITY_TIMEOUT_SECS } from '../home/config.ts'
+import { SandboxError } from '../home/errors.ts'
 import { type Home, openHome } from '../home/home.ts'
 import { gatewayHostKeyPath, loadOrCreateHostKey } from '../home/host-key.ts'
 import type { Sandbox } from '../sandbox.ts'
 import { SshServer } from '../ssh-server.ts'
 import { Access, type AccessOptions } from './access.ts'
-import { Gateway } from './gateway.ts'
+import { accessTo, Gateway } from './gateway.ts'
 import {
   checkServerOptions,
   type GatewayOptions,
@@ -81,8 +82,9 @@ export async function prepareGateway(options: GatewayOptions): Promise<SshServer
     throw new RangeError('lingerMs must be a number of milliseconds')
   }
   const home = typeof options.home === 'object' ? options.home : openHomeAt(options.home)
-  const hostKeys = await loadHostKeys(gatewayHostKeyPath(home), options)
   const access = accessOptions(home, options)
+  await requireSomebody(access, options)
+  const hostKeys = await loadHostKeys(gatewayHostKeyPath(home), options)
   const tenancy = new Tenancy({ connectionsMax, start, lingerMs, onStarting, onError })
   return new SshServer({
     site: new Gateway({ resolve, tenancy, user, access }),
@@ -92,8 +94,35 @@ export async function prepareGateway(options: GatewayOptions): Promise<SshServer
   })
 }
 
+/** As far as the names are known. @throws SandboxError `AUTHORIZED_KEY_INVALID` */
+async function requireSomebody(
+  access: ReturnType<typeof accessOptions>,
+  { names = [], resolve, onWarning }: GatewayOptions,
+): Promise<void> {
+  const fixed = (paths: readonly string[] | undefined): readonly string[] | undefined =>
+    paths?.filter((path) => !path.includes('%s'))
+  // Whatever it answers, it throws for files that will never let anybody in.
+  new Access({
+    ...access,
+    sandbox: undefined,
+    paths: fixed(access.paths),
+    authorityPaths: fixed(access.authorityPaths),
+    revokedPaths: fixed(access.revokedPaths),
+  }).objection()
+  const objections: string[] = []
+  for (const name of names) {
+    const found = await resolve(name)
+    const objection = accessTo({ access }, name, found?.sandbox).objection()
+    if (objection !== undefined) objections.push(`nobody may enter ${name}: ${objection}`)
+  }
+  const [first] = objections
+  if (first === undefined) return
+  if (objections.length === names.length) throw new SandboxError('AUTHORIZED_KEY_INVALID', first)
+  for (const objection of objections) onWarning?.(objection)
+}
+
 /** Where keys come from, for whichever sandbox. */
-export function accessOptions(
+function accessOptions(
   home: Home,
   options: SshServerOptions,
 ): Omit<AccessOptions, 'sandbox' | 'name'> {
