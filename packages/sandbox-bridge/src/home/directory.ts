@@ -24,6 +24,14 @@ export interface DirectoryOptions {
  * sandboxes under MSB_HOME is neither: whoever makes the second one shall not get the users of the
  * first.
  * @throws SandboxError `SANDBOX_NAME_INVALID`
+ *
+ * @example
+ * import { openHome, sandboxDirectory } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const entries = new Map([['db', 'unix:/run/db/agent.sock']])
+ * const resolve = sandboxDirectory({ home: openHome(), entries, patterns: ['dev-*'] })
+ * console.log((await resolve('db'))?.sandbox.label) // unix:/run/db/agent.sock
+ * console.log(await resolve('prod')) // undefined
  */
 export function sandboxDirectory(options: DirectoryOptions): SandboxResolver {
   const { home, onWarning, patterns = [] } = options

@@ -23,7 +23,15 @@ export interface HostKeyOptions {
   readonly custom?: boolean
 }
 
-/** Where a gateway keeps its own host key, which is that of none of its sandboxes. */
+/**
+ * Where a gateway keeps its own host key, which is that of none of its sandboxes.
+ *
+ * @example
+ * import { gatewayHostKeyPath, openHome, readHostKey } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const hostKey = await readHostKey(gatewayHostKeyPath(openHome()))
+ * console.log(hostKey?.fingerprint() ?? 'none yet') // none yet
+ */
 export function gatewayHostKeyPath(home: Home): string {
   return join(home.sshPath, 'gateway', 'host_ed25519')
 }
