@@ -1,5 +1,5 @@
 /** A sandbox that has to run while a command works in it. */
-import type { Sandbox, SshClient, SshClientOptions } from '@sandbox-ssh/sandbox-bridge'
+import type { Sandbox, SandboxRun, SshClient, SshClientOptions } from '@sandbox-ssh/sandbox-bridge'
 import type { CommandContext } from './context.ts'
 import { explain } from './failure.ts'
 import { type HandledSignal, handleSignals, signalExitCode } from './signals.ts'
@@ -63,6 +63,54 @@ export async function whileRunning(
     stopStarting()
     await end()
     stopGuarding()
+  }
+}
+
+/** How a sandbox is treated that a server is in front of. */
+export interface ServedOptions {
+  /** Say nothing of starting and stopping: stderr is somebody else's. */
+  readonly quiet: boolean
+  readonly whenUnsure: RunningOptions['whenUnsure']
+}
+
+/**
+ * Runs `work` while a sandbox runs for the clients of a server: started and stopped as above. The
+ * work handles signals itself once it can; `signal` tells of one that came before.
+ */
+export async function whileServed(
+  box: Sandbox,
+  { output }: CommandContext,
+  { quiet, whenUnsure }: ServedOptions,
+  work: (signal: AbortSignal) => Promise<number>,
+): Promise<number> {
+  const starting = new AbortController()
+  let endedBy: HandledSignal | undefined
+  const stop = handleSignals(SIGNALS, (signal) => {
+    endedBy = signal
+    starting.abort(new Error(`ended by ${signal}`))
+  })
+  const { signal } = starting
+  let run: SandboxRun | undefined
+  try {
+    run = await box.run({
+      signal,
+      onStarting: () => {
+        if (!quiet) output.progress('Starting', box.label)
+      },
+    })
+    signal.throwIfAborted()
+    return await work(signal)
+  } catch (error) {
+    if (endedBy === undefined || error !== signal.reason) throw error
+    return signalExitCode(endedBy)
+  } finally {
+    try {
+      const how = await run?.end(whenUnsure)
+      if (how === 'in-use') output.debug(`${box.label} keeps running: others use it`)
+    } catch (error) {
+      output[quiet ? 'debug' : 'warn'](`failed to stop sandbox: ${explain(error)}`)
+    }
+    stop()
   }
 }
 

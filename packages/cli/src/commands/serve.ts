@@ -14,7 +14,7 @@ import type { CommandContext } from '../context.ts'
 import { CliError, explain } from '../failure.ts'
 import type { ListenAddress } from '../forward-spec.ts'
 import { formatAddress, openServerPort, warnUnlessLoopback } from '../listen.ts'
-import { whileRunning } from '../running.ts'
+import { whileServed } from '../running.ts'
 import { openAuditLog, ServerLog } from '../server-log.ts'
 import { handleSignals } from '../signals.ts'
 
@@ -37,10 +37,10 @@ export async function serve(command: ServeCommand, context: CommandContext): Pro
   // Over stdio stderr is the terminal of whoever runs ssh, who cannot mend the file.
   const onWarning = overStdio ? (message: string): void => output.debug(message) : warn
   const options = { ...serverOptions(command, context, log), onWarning }
-  const listen = (server: SshServer): Promise<number> =>
+  const listen = (server: SshServer, signal?: AbortSignal): Promise<number> =>
     command.listen === undefined
       ? serveStdio(server)
-      : serveTcp(server, command.listen, command, context)
+      : serveTcp(server, command.listen, command, context, signal)
   try {
     if (command.gateway !== undefined) {
       return await listen(await openGateway(command.gateway, options, context))
@@ -48,10 +48,12 @@ export async function serve(command: ServeCommand, context: CommandContext): Pro
     const box = sandbox(command.sandbox ?? '', { home, onWarning: warn })
     // Over stdio there may be others, each with a server of his own.
     const whenUnsure = overStdio ? 'leave' : 'stop'
-    return await whileRunning(box, context, { quiet: overStdio, whenUnsure }, async () => {
-      const release = await holdSandbox(box, context)
+    return await whileServed(box, context, { quiet: overStdio, whenUnsure }, async (signal) => {
+      const release = await holdSandbox(box, context, signal)
       try {
-        return await listen(await box.ssh().prepareServer(options))
+        const server = await box.ssh().prepareServer(options)
+        signal.throwIfAborted()
+        return await listen(server, signal)
       } finally {
         release()
       }
@@ -121,6 +123,7 @@ async function serveTcp(
   where: ListenAddress,
   { connectionsMax, drainMs }: ServeCommand,
   { output }: CommandContext,
+  signal?: AbortSignal,
 ): Promise<number> {
   // A failing accept (too many files open, say) may pass; connections that are open go on.
   const { listener, address } = await openServerPort(where, (error) =>
@@ -138,6 +141,7 @@ async function serveTcp(
       stop()
       again.abort()
     })
+    if (signal?.aborted) resolve()
   })
   output.success('SSH listening', formatAddress(address))
   warnUnlessLoopback(output, address, 'whoever holds an authorized key can log in from there')
@@ -157,8 +161,12 @@ async function serveTcp(
  * Makes sure the sandbox is there before anybody is told so, and keeps an embedded one running
  * between connections: it ends with the last of its users, and this server is one.
  */
-async function holdSandbox(box: Sandbox, { output }: CommandContext): Promise<() => void> {
-  let agent = await box.connectAgent()
+async function holdSandbox(
+  box: Sandbox,
+  { output }: CommandContext,
+  signal: AbortSignal,
+): Promise<() => void> {
+  let agent = await box.connectAgent({ signal })
   if (!box.label.startsWith('local:')) {
     await agent.close()
     return () => undefined
