@@ -32,6 +32,14 @@ import { userFileSystem } from './user-file-system.ts'
 
 /** What the agent takes from the permissions of a new file by itself; for directories it does not. */
 const UMASK = 0o022
+/** Devices that open at once. */
+const PROMPT_DEVICES: ReadonlySet<string> = new Set([
+  '/dev/null',
+  '/dev/zero',
+  '/dev/full',
+  '/dev/random',
+  '/dev/urandom',
+])
 /** Entries asked for at once: with the longest names their answer stays far below 4 MiB. */
 const ENTRIES_MAX = 128
 
@@ -81,10 +89,7 @@ class GuestFileSystem implements SftpFileSystem {
   async open(path: string, flags: OpenFlags, mode?: number): Promise<SftpFile> {
     const target = this.#absolute(path)
     const existing = await this.#statIfThere(target, true)
-    // Opening waits for the other side of a FIFO, and everything in the sandbox with it.
-    if (existing !== undefined && isFifo(existing)) {
-      throw new SftpError(STATUS.FAILURE, 'Is a named pipe, which cannot be opened here')
-    }
+    if (existing !== undefined) await this.#requirePrompt(target, existing)
     const give = this.#guest.takeHandle()
     try {
       const handle = await this.#openHandle(target, flags, mode, existing)
@@ -213,7 +218,27 @@ class GuestFileSystem implements SftpFileSystem {
       await this.#fs('Stat', { path: target, follow_symlink: follow })
       return
     }
+    if (attrs.size !== undefined) {
+      // The agent opens what it truncates; the kernel would truncate nothing but files.
+      const { kind } = await this.#fs('Stat', { path: target, follow_symlink: true })
+      if (kind === 'other') throw errnoError('EINVAL')
+    }
     await this.#fs('SetStat', { path: target, follow_symlink: follow, attrs })
+  }
+
+  /**
+   * Opening waits for the other side of a FIFO, or for the carrier of a serial line, and everything
+   * in the sandbox with it. @throws SftpError
+   */
+  async #requirePrompt(path: string, { mode }: FsEntry): Promise<void> {
+    const type = mode & FILE_TYPE.MASK
+    if (type === FILE_TYPE.FIFO) {
+      throw new SftpError(STATUS.FAILURE, 'Is a named pipe, which cannot be opened here')
+    }
+    // An agent that acknowledges input waits for nothing.
+    if (type !== FILE_TYPE.CHARACTER_DEVICE || this.#agent.has('input-ack')) return
+    if (PROMPT_DEVICES.has(await this.#fs('RealPath', { path }))) return
+    throw new SftpError(STATUS.FAILURE, 'Is a device, which cannot be opened here')
   }
 
   async #openHandle(
@@ -444,8 +469,4 @@ function attributesOf(changes: AttributeChanges): Attributes {
 /** A group other than root's was inherited from a set-gid directory, and stays. */
 function ownerOf(owner: { readonly uid: number; readonly gid: number }, gid: number): Attributes {
   return { uid: owner.uid, gid: gid === 0 ? owner.gid : gid }
-}
-
-function isFifo(entry: FsEntry): boolean {
-  return (entry.mode & FILE_TYPE.MASK) === FILE_TYPE.FIFO
 }

@@ -82,6 +82,27 @@ fileSystemSuite('files of a guest', () => open(), {
     await rejects(files.open('pipe', { read: true }), STATUS.FAILURE, /pipe/)
     symlinkSync('pipe', join(directory, 'link'))
     await rejects(files.open('link', { write: true }), STATUS.FAILURE, /pipe/)
+    // Truncating opens, in the agent.
+    await rejects(files.setstat('link', { size: 0 }), STATUS.BAD_MESSAGE)
+    await rejects(files.setstat('pipe', { size: 0, mode: 0o600 }), STATUS.BAD_MESSAGE)
+    await files.setstat('pipe', { mode: 0o600 })
+  })
+
+  add('devices that open at once are opened', async ({ files, directory }) => {
+    symlinkSync('/dev/zero', join(directory, 'zeros'))
+    const zeros = await files.open('zeros', { read: true })
+    assert.is(await zeros.read(new Uint8Array(100), 0), 100)
+    await zeros.close()
+    const nothing = await files.open('/dev/null', { write: true })
+    await nothing.write(new Uint8Array(100), 0)
+    await nothing.close()
+  })
+
+  add('no other device is opened by an agent that would wait for it', async () => {
+    const { files, dispose } = await open('root', [])
+    await rejects(files.open('/dev/ptmx', { read: true }), STATUS.FAILURE, /device/)
+    await (await files.open('/dev/../dev/zero', { read: true })).close()
+    await dispose()
   })
 
   add('a name that is not UTF-8 is refused, not replaced', async ({ files }) => {
