@@ -11,6 +11,8 @@ const HANDLES_MAX = 1010
 const READ_BYTES_MAX = 1024 * 1024
 const HUGE_ENTRIES = 60_000
 const DEFAULT_ENTRIES = 128
+/** Nobody changes it, or nobody could log in any more. */
+const TABLE = '/etc/passwd'
 const FILE_BYTES_MAX = 4 * 1024 * 1024
 const PROGRAMS = ['/usr/bin/ln', '/usr/bin/stat', '/usr/bin/sync']
 
@@ -44,7 +46,7 @@ export class BrittleFiles {
   constructor(options: FilesOptions) {
     this.#options = options
     this.#content.set('/f', new Uint8Array(1000))
-    this.#content.set('/etc/passwd', new TextEncoder().encode('root:x:0:0:root:/root:/bin/sh\n'))
+    this.#content.set(TABLE, new TextEncoder().encode('root:x:0:0:root:/root:/bin/sh\n'))
   }
 
   /** True while that id is a write under way. */
@@ -60,6 +62,7 @@ export class BrittleFiles {
 
   request(id: number, slot: number, { op }: Payloads['core.fs.request']): void {
     try {
+      if (changes(op) === TABLE) throw new Error('open: Read-only file system (os error 30)')
       if ('Write' in op) {
         this.#handle(op.Write.handle)
         this.#writes.set(id, { slot, op: op.Write })
@@ -137,7 +140,7 @@ export class BrittleFiles {
 
   /** What open(2) would wait for, everything waits for. */
   #open(path: string): void {
-    if (/fifo|tty/.test(path)) this.#options.blocks(`opening ${path}`)
+    if (/fifo|tty/.test(path) && !this.#content.has(path)) this.#options.blocks(`opening ${path}`)
   }
 
   #openFile(slot: number, { path, options }: OpenOp): Answer {
@@ -225,6 +228,17 @@ type OpenOp = Fields<'OpenFile'>
 type ReadOp = Fields<'Read'>
 type ReadDirOp = Fields<'ReadDir'>
 type Answer = Payloads['core.fs.response']['data'] | 'never'
+
+/** The path that an operation would change or remove. */
+function changes(op: Op): string | undefined {
+  if ('OpenFile' in op) {
+    const { path, options } = op.OpenFile
+    return options.write || options.append ? path : undefined
+  }
+  if ('Rename' in op) return op.Rename.src === TABLE ? TABLE : op.Rename.dst
+  if ('Remove' in op) return op.Remove.path
+  return 'SetStat' in op ? op.SetStat.path : undefined
+}
 
 function missing(op: string): string {
   return `${op}: No such file or directory (os error 2)`

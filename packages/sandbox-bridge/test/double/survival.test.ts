@@ -10,24 +10,10 @@ import type { AgentProcess } from '../../src/agent/process.ts'
 import type { AgentTcp } from '../../src/agent/tcp.ts'
 import { within } from '../within.ts'
 import { BrittleAgent } from './brittle-agent.ts'
+import { seeded, seeds } from './seeded.ts'
 
-const SEEDS = process.env['SEED'] === undefined ? range(1, 40) : [Number(process.env['SEED'])]
+const SEEDS = seeds(35, 5)
 const STEPS = 250
-
-function range(from: number, to: number): number[] {
-  return Array.from({ length: to - from + 1 }, (_, index) => from + index)
-}
-
-/** Mulberry32: small, seeded, good enough for choosing. */
-function seeded(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 
 const READ_WRITE = {
   read: true,
