@@ -137,6 +137,8 @@ export class RemoteListener implements Listener, AsyncIterable<RemoteConnection>
 export class RemoteForwards {
   readonly #link: Link
   readonly #listeners = new Set<RemoteListener>()
+  /** Those whose port the server chose. */
+  readonly #chosen = new WeakSet<RemoteListener>()
 
   constructor(link: Link) {
     this.#link = link
@@ -149,7 +151,10 @@ export class RemoteForwards {
     return this.#listen(TCPIP_FORWARD, request, wait, (reply) => {
       const chosen = port === 0 ? chosenPort.decode(reply).port : port
       const cancel = tcpipForward.encode({ host, port: chosen })
-      return this.#listener({ host, port: chosen, path: undefined }, CANCEL_TCPIP_FORWARD, cancel)
+      const where = { host, port: chosen, path: undefined }
+      const listener = this.#listener(where, CANCEL_TCPIP_FORWARD, cancel)
+      if (port === 0) this.#chosen.add(listener)
+      return listener
     })
   }
 
@@ -168,8 +173,11 @@ export class RemoteForwards {
       event.typeSpecific,
     )
     const { channel, channelType } = event
+    // AsyncSSH tells the 0 of our request where it should tell the port that it chose.
     const onPort = [...this.#listeners].filter(
-      ({ path, port }) => path === undefined && port === connectedPort,
+      (listener) =>
+        listener.path === undefined &&
+        (connectedPort === 0 ? this.#chosen.has(listener) : listener.port === connectedPort),
     )
     // Some servers tell the address that was connected to, not the one that was asked for.
     const listener =

@@ -203,6 +203,27 @@ it('with two forwards of one port the address decides', async () => {
   await hangUp(both)
 })
 
+it('a server that tells port 0 for the port it chose means the one forward with such a port', async () => {
+  const ports = [4022, 4023]
+  const both = await connected({ server: { tcpipForward: () => new Desk(ports.shift()) } })
+  const opened = (): Promise<Channel> => {
+    const origin = { originatorHost: '', originatorPort: 1 }
+    const claim = { connectedHost: 'a', connectedPort: 0, ...origin }
+    return both.server.openChannel('forwarded-tcpip', forwardedTcpip.encode(claim))
+  }
+  const fixed = await both.client.listen('a', 5)
+  assert.instance(await rejection(opened()), ChannelOpenError)
+  const chosen = await both.client.listen('a', 0)
+  void opened()
+  assert.is((await next(chosen)).type, 'forwarded-tcpip')
+  await both.client.listen('b', 0)
+  void opened()
+  assert.is((await next(chosen)).type, 'forwarded-tcpip')
+  await chosen.close()
+  await fixed.close()
+  await hangUp(both)
+})
+
 it('the same forward twice, one too many, and the cancelling of none are refused', async () => {
   const both = await connected({ server: { tcpipForward: () => new Desk() } })
   const { client } = both
