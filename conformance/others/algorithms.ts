@@ -2,6 +2,7 @@
 
 import { type Algorithms, defaultCrypto, modern } from '@sandbox-ssh/protocol'
 import { zlibOpenssh } from '@sandbox-ssh/protocol/compression'
+import type { PeerClient } from '../peers/peer.ts'
 import type { Proposal } from './proposal.ts'
 
 /** One algorithm that both sides have. */
@@ -50,6 +51,17 @@ export function sharedSignatures(proposal: Proposal): readonly string[] {
   return shared(proposal)
     .filter(({ family }) => family === 'host keys')
     .map(({ name }) => name)
+}
+
+/** Those that a client makes for its user, certified ones among them if it knows such. */
+export function signaturesOf(
+  { certificates = false }: PeerClient,
+  known: readonly string[],
+): readonly string[] {
+  const plain = known.filter((name) => !isCertified(name))
+  const shown = plain.map((name) => `${name}${CERTIFIED}`)
+  const all = { true: known, 'of users': [...plain, ...shown], false: plain }
+  return all[`${certificates}`]
 }
 
 function only<Key extends keyof Proposal>(key: Key, name: string): Algorithms[Key] {

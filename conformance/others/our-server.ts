@@ -2,7 +2,10 @@
 
 import { createServer } from 'node:net'
 import {
+  checkCertificate,
+  isCertificate,
   nodeSocket,
+  type PublicKey,
   type ServerConnection,
   type ServerOptions,
   type SessionHandler,
@@ -10,6 +13,8 @@ import {
   serve,
 } from '@sandbox-ssh/protocol'
 import { parseCommand } from '../peers/command.ts'
+import type { Login } from '../peers/peer.ts'
+import { secret, username } from './user.ts'
 
 /** A listening server and what it saw. */
 export interface OurServer {
@@ -24,7 +29,7 @@ export interface OurServer {
 }
 
 /** Runs `cat`, `exit N` and `cat; exit N` as a shell would. */
-export const commands: SessionHandler = async (session) => {
+const commands: SessionHandler = async (session) => {
   const command = parseCommand(session.command)
   if (command === undefined) return 127
   if (command.copies) {
@@ -35,11 +40,46 @@ export const commands: SessionHandler = async (session) => {
   return command.code
 }
 
-/** Listens on a free loopback port. */
-export async function startOurServer(
+/** Lets in who has this key, a certificate of the authority, or the secret by this method. */
+export function accepting(
+  proof: Login['proof'] | string,
+  authority?: PublicKey,
+): ServerOptions['auth'] {
+  if (typeof proof === 'object' && 'key' in proof) {
+    if (proof.certificate === undefined || authority === undefined) {
+      return { publickey: ({ key }) => key.equals(proof.key.publicKey) }
+    }
+    const use = { role: 'user', principals: [username], authorities: [authority] } as const
+    return { publickey: ({ key }) => isCertificate(key) && checkCertificate(key, use) !== null }
+  }
+  const method = typeof proof === 'string' ? proof : proof.method
+  if (method === 'password') {
+    return { password: (attempt) => attempt.username === username && attempt.password === secret }
+  }
+  return {
+    keyboardInteractive: async (_, ask) => {
+      const prompts = [{ prompt: 'Password: ', echo: false }]
+      const [answer] = await ask({ name: 'Login', instruction: '', prompts })
+      return answer === secret
+    },
+  }
+}
+
+/** Listens on a free loopback port while `body` runs. */
+export async function withOurServer(
   hostKey: Signer,
   options: Partial<ServerOptions>,
-): Promise<OurServer> {
+  body: (server: OurServer) => Promise<void>,
+): Promise<void> {
+  const server = await start(hostKey, options)
+  try {
+    await body(server)
+  } finally {
+    await server.stop()
+  }
+}
+
+async function start(hostKey: Signer, options: Partial<ServerOptions>): Promise<OurServer> {
   const connections: ServerConnection[] = []
   const errors: string[] = []
   const trace: string[] = []

@@ -1,26 +1,21 @@
 // Trials of another implementation's client with our server.
 
-import {
-  certified,
-  checkCertificate,
-  isCertificate,
-  type PublicKey,
-  type ServerOptions,
-  type Signer,
-} from '@sandbox-ssh/protocol'
+import { certified, type ServerOptions, type Signer } from '@sandbox-ssh/protocol'
 import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
 import { areaOf } from '../feature.ts'
 import type { KeyFile, Login, PeerClient } from '../peers/peer.ts'
-import { isCertified, shared, sharedSignatures } from './algorithms.ts'
+import { agentsOfClient } from './agents.ts'
+import { isCertified, shared, sharedSignatures, signaturesOf } from './algorithms.ts'
+import { unfitOfClient } from './certificates.ts'
+import { forwardsOfClient } from './forwards.ts'
 import { another, type Keys, keyFor } from './keys.ts'
-import { type OurServer, startOurServer } from './our-server.ts'
+import { accepting, type OurServer, withOurServer } from './our-server.ts'
 import { proposalOfClient } from './proposal.ts'
 import type { Trial } from './trial.ts'
+import { secret, username } from './user.ts'
 
 const MiB = 1 << 20
-const username = 'ada'
-const secret = 'correct horse'
 
 /** All trials that a client can take, by what it proposes. */
 export async function clientTrials(client: PeerClient, keys: Keys): Promise<readonly Trial[]> {
@@ -36,6 +31,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
   const working = (name: string, attempt: Attempt): Trial =>
     trial('working', name, () => succeed(client, keys, attempt))
   const knows = (name: string): boolean => client.certificates === true || !isCertified(name)
+  const signatures = signaturesOf(client, sharedSignatures(proposal))
   return [
     ...shared(proposal)
       .filter(({ name }) => knows(name))
@@ -49,22 +45,20 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
           }),
         ),
       ),
-    ...sharedSignatures(proposal)
-      .filter(knows)
-      .map((name) =>
-        trial('user keys', name, () =>
-          succeed(client, keys, {
-            proof: keyFor(name, 'user', keys),
-            signature: name,
-            options: {
-              algorithms: (algorithms) => ({
-                ...algorithms,
-                userKeys: algorithms.userKeys.filter((spec) => spec.name === name),
-              }),
-            },
-          }),
-        ),
+    ...signatures.map((name) =>
+      trial('user keys', name, () =>
+        succeed(client, keys, {
+          proof: keyFor(name, 'user', keys),
+          signature: name,
+          options: {
+            algorithms: (algorithms) => ({
+              ...algorithms,
+              userKeys: algorithms.userKeys.filter((spec) => spec.name === name),
+            }),
+          },
+        }),
       ),
+    ),
     working('5 MiB each way', { length: 5 * MiB }),
     working('keys exchanged anew by us several times under load', {
       length: loadBytes,
@@ -99,16 +93,20 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
       ? []
       : [0, 1, 42, 255].map((code) =>
           trial('working', `exit status ${code}`, () =>
-            withServer(
-              { hostKey: first.key, options: { auth: accepting(first) } },
-              async (server) => {
-                const { port } = server
-                const ended = await client.exec?.({ ...login, port }, `exit ${code}`, bytes(0))
-                assert.is(ended?.code, code, `${ended?.problem}\n${server.report()}`)
-              },
-            ),
+            withOurServer(first.key, { auth: accepting(first) }, async (server) => {
+              const { port } = server
+              const ended = await client.exec?.({ ...login, port }, `exit ${code}`, bytes(0))
+              assert.is(ended?.code, code, `${ended?.problem}\n${server.report()}`)
+            }),
           ),
         )),
+    ...unfitOfClient(client, keys),
+    ...forwardsOfClient(client, keys),
+    ...agentsOfClient(
+      client,
+      keys,
+      signatures.filter((name) => !isCertified(name)),
+    ),
   ]
 }
 
@@ -134,8 +132,9 @@ async function succeed(client: PeerClient, keys: Keys, attempt: Attempt): Promis
     rekeyBytes,
     check,
   } = attempt
-  await withServer(
-    { hostKey: signerOf(hostKey), options: { auth: accepting(proof, keys.authority), ...options } },
+  await withOurServer(
+    signerOf(hostKey),
+    { auth: accepting(proof, keys.authority), ...options },
     async (server) => {
       const data = bytes(length)
       const login = {
@@ -164,27 +163,12 @@ async function refuse(
 ): Promise<void> {
   const first = keys.usual
   const auth = accepting(first)
-  await withServer(
-    { hostKey: hostKey ?? first.key, options: { auth, ...options } },
-    async (server) => {
-      const login = { port: server.port, username, hostKey: first.key, proof }
-      const came = await use(client, login, bytes(10)).catch((error: Error) => error)
-      assert.instance(came, Error, 'it came in')
-      assert.is(server.connections.length, 0, 'it came in')
-    },
-  )
-}
-
-async function withServer(
-  { hostKey, options }: { readonly hostKey: Signer; readonly options: Partial<ServerOptions> },
-  body: (server: OurServer) => Promise<void>,
-): Promise<void> {
-  const server = await startOurServer(hostKey, options)
-  try {
-    await body(server)
-  } finally {
-    await server.stop()
-  }
+  await withOurServer(hostKey ?? first.key, { auth, ...options }, async (server) => {
+    const login = { port: server.port, username, hostKey: first.key, proof }
+    const came = await use(client, login, bytes(10)).catch((error: Error) => error)
+    assert.instance(came, Error, 'it came in')
+    assert.is(server.connections.length, 0, 'it came in')
+  })
 }
 
 /** Sends data through the client and gives what comes back; throws unless all went well. */
@@ -197,26 +181,4 @@ async function use(client: PeerClient, login: Login, data: Uint8Array): Promise<
 
 function signerOf({ key, certificate }: KeyFile): Signer {
   return certificate === undefined ? key : certified(key, certificate)
-}
-
-/** Lets in who has this key, a certificate of the authority, or the secret by this method. */
-function accepting(proof: Login['proof'] | string, authority?: PublicKey): ServerOptions['auth'] {
-  if (typeof proof === 'object' && 'key' in proof) {
-    if (proof.certificate === undefined || authority === undefined) {
-      return { publickey: ({ key }) => key.equals(proof.key.publicKey) }
-    }
-    const use = { role: 'user', principals: [username], authorities: [authority] } as const
-    return { publickey: ({ key }) => isCertificate(key) && checkCertificate(key, use) !== null }
-  }
-  const method = typeof proof === 'string' ? proof : proof.method
-  if (method === 'password') {
-    return { password: (attempt) => attempt.username === username && attempt.password === secret }
-  }
-  return {
-    keyboardInteractive: async (_, ask) => {
-      const prompts = [{ prompt: 'Password: ', echo: false }]
-      const [answer] = await ask({ name: 'Login', instruction: '', prompts })
-      return answer === secret
-    },
-  }
 }

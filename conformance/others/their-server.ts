@@ -1,17 +1,12 @@
 // Trials of another implementation's server with our client.
 
-import { connect as connectTcp } from 'node:net'
 import {
   AuthenticationError,
   type AuthMethod,
   type Client,
   type ClientOptions,
   certified,
-  connect,
-  isCertificate,
   keyboardInteractive,
-  knownHosts,
-  nodeSocket,
   password,
   publickey,
   type Signer,
@@ -20,14 +15,17 @@ import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
 import { areaOf } from '../feature.ts'
 import type { PeerServer, RunningPeer, SecretMethod } from '../peers/peer.ts'
+import { agentsOfServer } from './agents.ts'
 import { isCertified, kindOf, shared, sharedSignatures } from './algorithms.ts'
+import { unfitOfServer } from './certificates.ts'
+import { forwardsOfServer } from './forwards.ts'
 import { another, type Keys, keyFor } from './keys.ts'
+import { withOurClient } from './our-client.ts'
 import { type Proposal, proposalOfServer } from './proposal.ts'
 import type { Trial } from './trial.ts'
+import { secret, username } from './user.ts'
 
 const MiB = 1 << 20
-const username = 'ada'
-const secret = 'correct horse'
 
 /** All trials that a server can take, by what it proposes; and what ends the server. */
 export async function serverTrials(
@@ -108,11 +106,14 @@ export async function serverTrials(
     refused('a key that is not authorized is refused', publickey(another(keys.usual))),
     ...[0, 1, 42, 255].map((code) =>
       trial('working', `exit status ${code}`, () =>
-        withClient(server, keys, {}, async (client) => {
+        withOurClient(server, keys, {}, async (client) => {
           assert.is((await client.run(`exit ${code}`)).code, code)
         }),
       ),
     ),
+    ...unfitOfServer(peer, server, setup, keys),
+    ...forwardsOfServer(peer, server, keys),
+    ...agentsOfServer(peer, server, keys),
   ]
   const stop = async (): Promise<void> => {
     await Promise.all(servers.map((one) => one.stop()))
@@ -137,7 +138,7 @@ async function succeed(
   const trace: string[] = []
   const report = (): string => [...trace.slice(0, 20), '…', ...trace.slice(-30)].join('\n')
   const tracing = { trace: (line: string): void => void trace.push(line), ...options }
-  const attempt = withClient(server, keys, tracing, async (client) => {
+  const attempt = withOurClient(server, keys, tracing, async (client) => {
     const data = bytes(length)
     const { code, stdout } = await client.run('cat; exit 7', { stdin: data })
     assert.is(sha256(stdout), sha256(data))
@@ -153,31 +154,9 @@ async function succeed(
 
 /** The server lets nobody in who has only this. */
 async function refuse(server: RunningPeer, keys: Keys, method: AuthMethod): Promise<void> {
-  const attempt = withClient(server, keys, { auth: [method] }, async () => {})
+  const attempt = withOurClient(server, keys, { auth: [method] }, async () => {})
   const outcome = await attempt.catch((error: unknown) => error)
   assert.instance(outcome, AuthenticationError, String(outcome))
-}
-
-async function withClient(
-  { port }: RunningPeer,
-  keys: Keys,
-  options: Partial<ClientOptions>,
-  use: (client: Client) => Promise<void>,
-): Promise<void> {
-  const client = await connect(nodeSocket(connectTcp(port, '127.0.0.1')), {
-    username,
-    hostKey: (key) =>
-      isCertificate(key)
-        ? knownHosts(`@cert-authority * ${keys.authority}\n`, '127.0.0.1')(key)
-        : keys.plain.some((file) => file.key.publicKey.equals(key)),
-    auth: [publickey(keys.usual.key)],
-    ...options,
-  })
-  try {
-    await use(client)
-  } finally {
-    await client.close()
-  }
 }
 
 function answering(method: SecretMethod, answer: string): AuthMethod {

@@ -75,7 +75,7 @@ function suited({ usualKey }: PeerClient | PeerServer, keys: Keys): Keys {
 }
 
 /** When to give up one trial. */
-const limitMs = 30_000
+const limitMs = 60_000
 
 /** The trials of a peer; one that fails if they cannot even be prepared. */
 async function prepared<Peer extends PeerClient | PeerServer>(

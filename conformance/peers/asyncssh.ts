@@ -2,13 +2,23 @@
 
 import { type Library, pythonClient, pythonServer } from './python.ts'
 
+const abilities: Library['client'] = {
+  secrets: ['password', 'keyboard-interactive'],
+  rekeys: true,
+  // It goes on with its data while keys are exchanged, which takes long with all that in between.
+  loadBytes: 16 << 20,
+  forwards: ['-L to a TCP port', '-L to a Unix socket', '-R of a TCP port', '-R of a Unix socket'],
+  forwardsAgent: true,
+  certificates: true,
+}
+
 const library: Library = {
   name: 'asyncssh',
   script: 'asyncssh_peer.py',
   package: 'python3-asyncssh',
-  secrets: ['password', 'keyboard-interactive'],
-  // It goes on with its data while keys are exchanged, which takes long with all that in between.
-  loadBytes: 16 << 20,
+  probe: 'import asyncssh',
+  client: { ...abilities, usesAgent: true },
+  server: abilities,
 }
 
 /** Its client. */

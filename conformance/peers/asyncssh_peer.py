@@ -2,35 +2,100 @@
 
 import asyncio
 import json
+import os
 import sys
 
 import asyncssh
 
 COMPRESSION = ["zlib@openssh.com", "none"]
+LOOPBACK = "127.0.0.1"
+
+
+def connect(request):
+    def public_keys(name):
+        return [asyncssh.import_public_key(" ".join(request[name]))] if name in request else []
+
+    # Of a host that an authority vouches for no key is known.
+    authorities = public_keys("hostAuthority")
+    options = {
+        "username": request["username"],
+        "known_hosts": ([] if authorities else public_keys("hostKey"), authorities, []),
+        "client_keys": None,
+        "password": request.get("secret"),
+        "preferred_auth": request["method"],
+        "compression_algs": COMPRESSION,
+        "agent_path": request.get("agent", request.get("forwardedAgent")),
+        "agent_forwarding": "forwardedAgent" in request,
+        "config": None,
+    }
+    if "agent" in request:
+        options["client_keys"] = []
+    elif "certificate" in request:
+        options["client_keys"] = [(request["key"], request["certificate"])]
+    elif request["method"] == "publickey":
+        options["client_keys"] = [request["key"]]
+    if "rekeyBytes" in request:
+        options["rekey_bytes"] = request["rekeyBytes"]
+    return asyncssh.connect(LOOPBACK, request["port"], **options)
+
+
+def load(request):
+    with open(request["input"], "rb") as file:
+        return file.read()
+
+
+def store(request, data):
+    with open(request["output"], "wb") as file:
+        file.write(data)
 
 
 async def execute(request):
-    host_key = asyncssh.import_public_key(" ".join(request["hostKey"]))
-    method = request["method"]
-    options = {
-        "username": request["username"],
-        "known_hosts": ([host_key], [], []),
-        "client_keys": [request["key"]] if method == "publickey" else None,
-        "password": request.get("secret"),
-        "preferred_auth": method,
-        "compression_algs": COMPRESSION,
-        "agent_path": None,
-        "config": None,
-    }
-    if request.get("rekeyBytes"):
-        options["rekey_bytes"] = request["rekeyBytes"]
-    with open(request["input"], "rb") as file:
-        data = file.read()
-    async with asyncssh.connect("127.0.0.1", request["port"], **options) as connection:
-        result = await connection.run(request["command"], input=data, encoding=None)
-    with open(request["output"], "wb") as file:
-        file.write(result.stdout)
+    async with connect(request) as connection:
+        result = await connection.run(request["command"], input=load(request), encoding=None)
+    store(request, result.stdout)
     return {"code": result.exit_status}
+
+
+async def reach(request):
+    place = request["place"]
+    async with connect(request) as connection:
+        if "path" in place:
+            reader, writer = await connection.open_unix_connection(place["path"])
+        else:
+            reader, writer = await connection.open_connection(LOOPBACK, place["port"])
+        writer.write(load(request))
+        writer.write_eof()
+        store(request, await reader.read())
+    return {}
+
+
+async def echo(reader, writer):
+    while chunk := await reader.read(65536):
+        writer.write(chunk)
+        await writer.drain()
+    writer.write_eof()
+
+
+connections = {}
+
+
+async def listen(request):
+    place = request["place"]
+    connection = await connect(request)
+    connections[request["id"]] = connection
+    accept = lambda *origin: echo
+    if "path" in place:
+        await connection.start_unix_server(accept, place["path"])
+        return {}
+    listener = await connection.start_server(accept, LOOPBACK, place["port"])
+    return {"port": listener.get_port()}
+
+
+async def stop(request):
+    connection = connections.pop(request["what"])
+    connection.close()
+    await connection.wait_closed()
+    return {}
 
 
 class Server(asyncssh.SSHServer):
@@ -47,10 +112,27 @@ class Server(asyncssh.SSHServer):
     def validate_password(self, username, password):
         return (username, password) == (self.request["username"], self.request["password"])
 
+    def connection_requested(self, host, port, origin_host, origin_port):
+        return True
+
+    def unix_connection_requested(self, path):
+        return True
+
+    def server_requested(self, host, port):
+        return True
+
+    def unix_server_requested(self, path):
+        return True
+
 
 async def run_command(process):
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_shell(process.command, stdin=pipe, stdout=pipe)
+    agent = process.channel.get_agent_path()
+    child = await asyncio.create_subprocess_shell(
+        process.command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "SSH_AUTH_SOCK": agent or ""},
+    )
 
     async def feed():
         try:
@@ -69,19 +151,28 @@ async def run_command(process):
     feeding.cancel()
 
 
+def host_keys(files):
+    # It finds the certificate beside a key, and shows the key by itself, too.
+    certified = [key["type"] for key in files if "certificate" in key]
+    return [
+        key["path"] for key in files if "certificate" in key or key["type"] not in certified
+    ]
+
+
 servers = []
 
 
 async def serve(request):
-    options = {"rekey_bytes": request["rekeyBytes"]} if request.get("rekeyBytes") else {}
+    options = {"rekey_bytes": request["rekeyBytes"]} if "rekeyBytes" in request else {}
     server = await asyncssh.create_server(
         lambda: Server(request),
-        "127.0.0.1",
+        LOOPBACK,
         0,
-        server_host_keys=[path for _, path in request["hostKeys"]],
+        server_host_keys=host_keys(request["hostKeys"]),
         authorized_client_keys=request["userKeys"],
         process_factory=run_command,
         compression_algs=COMPRESSION,
+        agent_forwarding=True,
         encoding=None,
         config=None,
         **options,
@@ -90,11 +181,20 @@ async def serve(request):
     return {"port": server.sockets[0].getsockname()[1]}
 
 
+ACTIONS = {
+    "execute": execute,
+    "reach": reach,
+    "listen": listen,
+    "stop": stop,
+    "serve": serve,
+}
+
+
 async def main():
     while line := await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
         request = json.loads(line)
         try:
-            reply = await {"execute": execute, "serve": serve}[request["do"]](request)
+            reply = await ACTIONS[request["do"]](request)
         except Exception as error:
             reply = {"error": repr(error)}
         print(json.dumps({"id": request["id"], **reply}), flush=True)

@@ -2,11 +2,22 @@
 
 import { type Library, pythonClient, pythonServer } from './python.ts'
 
+const abilities: Library['client'] = {
+  secrets: ['password', 'keyboard-interactive'],
+  rekeys: true,
+  // It knows no Unix sockets.
+  forwards: ['-L to a TCP port', '-R of a TCP port'],
+  forwardsAgent: true,
+}
+
 const library: Library = {
   name: 'paramiko',
   script: 'paramiko_peer.py',
   package: 'python3-paramiko',
-  secrets: ['password', 'keyboard-interactive'],
+  probe: 'import paramiko',
+  // It shows certificates of users, but checks none; it knows none of hosts.
+  client: { ...abilities, usesAgent: true, certificates: 'of users' },
+  server: abilities,
 }
 
 /** Its client. */

@@ -2,13 +2,16 @@
 
 import base64
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
 
 import paramiko
+from paramiko.agent import Agent, AgentRequestHandler, AgentServerProxy
 
+LOOPBACK = "127.0.0.1"
 KEYS = {
     "ssh-ed25519": paramiko.Ed25519Key,
     "ecdsa-sha2-nistp256": paramiko.ECDSAKey,
@@ -18,35 +21,95 @@ KEYS = {
 }
 
 
-def execute(request):
-    connection = socket.create_connection(("127.0.0.1", request["port"]))
-    transport = paramiko.Transport(connection)
+def start(work, *args):
+    thread = threading.Thread(target=work, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+def copy(source, target):
+    """From one socket or channel to another, with its end."""
+    try:
+        while chunk := source.recv(65536):
+            target.sendall(chunk)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # One of them is gone, and with it the other.
+
+
+def join(left, right):
+    back = start(copy, right, left)
+    copy(left, right)
+    back.join()
+    left.close()
+    right.close()
+
+
+def connect(request):
+    transport = paramiko.Transport(socket.create_connection((LOOPBACK, request["port"])))
     try:
         transport.use_compression(True)
-        if request.get("rekeyBytes"):
+        if "rekeyBytes" in request:
             transport.packetizer.REKEY_BYTES = request["rekeyBytes"]
         transport.start_client(timeout=20)
         key = transport.get_remote_server_key()
         if [key.get_name(), base64.b64encode(key.asbytes()).decode()] != request["hostKey"]:
             raise ValueError("another host key")
-        username = request["username"]
-        if request["method"] == "publickey":
-            user_key = KEYS[request["keyType"]].from_private_key_file(request["key"])
-            transport.auth_publickey(username, user_key)
-        elif request["method"] == "password":
-            transport.auth_password(username, request["secret"], fallback=False)
-        else:
-            transport.auth_interactive(
-                username, lambda title, instructions, prompts: [request["secret"]] * len(prompts)
-            )
-        return run(transport, request)
+        log_in(transport, request)
+        return transport
+    except Exception:
+        transport.close()
+        raise
+
+
+def log_in(transport, request):
+    username = request["username"]
+    if request["method"] == "publickey":
+        transport.auth_publickey(username, user_key(request))
+    elif request["method"] == "password":
+        transport.auth_password(username, request["secret"], fallback=False)
+    else:
+        transport.auth_interactive(
+            username, lambda title, instructions, prompts: [request["secret"]] * len(prompts)
+        )
+
+
+def user_key(request):
+    key_type, blob = request["publicKey"]
+    if "agent" in request:
+        os.environ["SSH_AUTH_SOCK"] = request["agent"]
+        return next(key for key in Agent().get_keys() if key.asbytes() == base64.b64decode(blob))
+    key = KEYS[key_type].from_private_key_file(request["key"])
+    if "certificate" in request:
+        key.load_certificate(request["certificate"])
+    return key
+
+
+def execute(request):
+    transport = connect(request)
+    try:
+        channel = transport.open_session()
+        if "forwardedAgent" in request:
+            os.environ["SSH_AUTH_SOCK"] = request["forwardedAgent"]
+            agent = AgentRequestHandler(channel)
+        channel.exec_command(request["command"])
+        exchange(channel, request)
+        return {"code": channel.recv_exit_status()}
     finally:
         transport.close()
 
 
-def run(transport, request):
-    channel = transport.open_session()
-    channel.exec_command(request["command"])
+def reach(request):
+    transport = connect(request)
+    try:
+        place = (LOOPBACK, request["place"]["port"])
+        exchange(transport.open_channel("direct-tcpip", place, (LOOPBACK, 0)), request)
+        return {}
+    finally:
+        transport.close()
+
+
+def exchange(channel, request):
     with open(request["input"], "rb") as file:
         data = file.read()
 
@@ -57,18 +120,38 @@ def run(transport, request):
         except OSError:
             pass  # The command need not read it.
 
-    feeder = threading.Thread(target=feed)
-    feeder.start()
+    feeder = start(feed)
     with open(request["output"], "wb") as file:
         while chunk := channel.recv(65536):
             file.write(chunk)
     feeder.join()
-    return {"code": channel.recv_exit_status()}
+
+
+def echo(channel, origin, server):
+    start(copy, channel, channel)
+
+
+transports = {}
+
+
+def listen(request):
+    transport = connect(request)
+    transports[request["id"]] = transport
+    return {"port": transport.request_port_forward(LOOPBACK, request["place"]["port"], echo)}
+
+
+def stop(request):
+    transports.pop(request["what"]).close()
+    return {}
 
 
 class Server(paramiko.ServerInterface):
-    def __init__(self, request):
+    def __init__(self, request, transport):
         self.request = request
+        self.transport = transport
+        self.places = {}
+        self.listeners = {}
+        self.agent = None
         with open(request["userKeys"]) as file:
             self.keys = [line.split()[1] for line in file]
 
@@ -96,14 +179,50 @@ class Server(paramiko.ServerInterface):
     def check_channel_request(self, kind, channel_id):
         return paramiko.OPEN_SUCCEEDED
 
-    def check_channel_exec_request(self, channel, command):
-        threading.Thread(target=run_command, args=(channel, command), daemon=True).start()
+    def check_channel_direct_tcpip_request(self, channel_id, origin, place):
+        self.places[channel_id] = place
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_forward_agent_request(self, channel):
+        self.agent = AgentServerProxy(self.transport)
         return True
 
+    def check_channel_exec_request(self, channel, command):
+        agent = self.agent.get_env() if self.agent else {}
+        start(run_command, channel, command, {**os.environ, **agent})
+        return True
 
-def run_command(channel, command):
+    def check_port_forward_request(self, address, port):
+        listener = socket.create_server((address, port))
+        port = listener.getsockname()[1]
+        self.listeners[address, port] = listener
+        start(self.forward, listener, (address, port))
+        return port
+
+    def cancel_port_forward_request(self, address, port):
+        self.listeners.pop((address, port)).close()
+
+    def forward(self, listener, place):
+        while True:
+            try:
+                connection, origin = listener.accept()
+            except OSError:
+                return
+            channel = self.transport.open_forwarded_tcpip_channel(origin, place)
+            start(join, connection, channel)
+
+    def serve_channels(self):
+        while self.transport.is_active():
+            channel = self.transport.accept(1)
+            place = channel and self.places.pop(channel.get_id(), None)
+            if place:
+                start(join, socket.create_connection(place), channel)
+
+
+def run_command(channel, command, environment):
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        ["sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        ["sh", "-c", command], stdin=pipe, stdout=pipe, bufsize=0, env=environment
     ) as process:
 
         def feed():
@@ -113,7 +232,7 @@ def run_command(channel, command):
                     view = view[process.stdin.write(view) :]
             process.stdin.close()
 
-        threading.Thread(target=feed, daemon=True).start()
+        start(feed)
         while chunk := process.stdout.read(65536):
             channel.sendall(chunk)
         channel.send_exit_status(process.wait())
@@ -121,32 +240,41 @@ def run_command(channel, command):
 
 
 def serve(request):
-    listener = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=accept, args=(listener, request), daemon=True).start()
+    listener = socket.create_server((LOOPBACK, 0))
+    start(accept, listener, request)
     return {"port": listener.getsockname()[1]}
 
 
 def accept(listener, request):
     # From the server's own list of primes; without it paramiko does not offer group exchange.
     paramiko.Transport.load_server_moduli()
-    host_keys = [KEYS[kind].from_private_key_file(path) for kind, path in request["hostKeys"]]
+    host_keys = [KEYS[key["type"]].from_private_key_file(key["path"]) for key in request["hostKeys"]]
     while True:
         transport = paramiko.Transport(listener.accept()[0])
         transport.use_compression(True)
-        if request.get("rekeyBytes"):
+        if "rekeyBytes" in request:
             transport.packetizer.REKEY_BYTES = request["rekeyBytes"]
         for key in host_keys:
             transport.add_server_key(key)
+        server = Server(request, transport)
         try:
-            transport.start_server(threading.Event(), Server(request))
+            transport.start_server(threading.Event(), server)
+            start(server.serve_channels)
         except Exception:
             transport.close()
 
 
+ACTIONS = {
+    "execute": execute,
+    "reach": reach,
+    "listen": listen,
+    "stop": stop,
+    "serve": serve,
+}
 for line in sys.stdin:
     request = json.loads(line)
     try:
-        reply = {"execute": execute, "serve": serve}[request["do"]](request)
+        reply = ACTIONS[request["do"]](request)
     except Exception as error:
         reply = {"error": repr(error)}
     print(json.dumps({"id": request["id"], **reply}), flush=True)

@@ -13,6 +13,16 @@ export interface KeyFile {
 /** How users may prove who they are without a key. */
 export type SecretMethod = 'password' | 'keyboard-interactive'
 
+/** An end of a forward: a TCP port of the loopback interface, or a Unix socket. */
+export type Place = { readonly port: number } | { readonly path: string }
+
+/** Which ways of forwarding there are, in OpenSSH's letters. */
+export type ForwardKind =
+  | '-L to a TCP port'
+  | '-L to a Unix socket'
+  | '-R of a TCP port'
+  | '-R of a Unix socket'
+
 /** Where a client is to log in, and with what. */
 export interface Login {
   readonly port: number
@@ -25,6 +35,10 @@ export interface Login {
   readonly proof: KeyFile | { readonly method: SecretMethod; readonly secret: string }
   /** What to sign with, for clients that ask neither their key nor the server. */
   readonly signature?: string
+  /** Socket of an agent that is to sign with that key, in place of its file. */
+  readonly agent?: string
+  /** Socket of an agent that the command may use. */
+  readonly forwardedAgent?: string
   /** Bytes after which the client exchanges keys anew, if it `rekeys`. */
   readonly rekeyBytes?: number
 }
@@ -50,8 +64,15 @@ interface Peer {
   readonly unable?: Readonly<Record<string, string>>
   /** What key is used where any will do, by the name of its signatures; Ed25519 by default. */
   readonly usualKey?: string
-  /** Whether it takes certificates and can be told whose; not by default. */
-  readonly certificates?: boolean
+  /**
+   * Whether it takes certificates and can be told whose; not by default. Some clients only show them.
+   */
+  readonly certificates?: boolean | 'of users'
+  readonly forwards?: readonly ForwardKind[]
+  /** Whether it can have an agent sign for its user. */
+  readonly usesAgent?: boolean
+  /** Whether a command gets to use an agent on the client's side. */
+  readonly forwardsAgent?: boolean
 }
 
 /** A client of another implementation; it runs commands, or copies files if that is all it does. */
@@ -59,7 +80,20 @@ export interface PeerClient extends Peer {
   readonly exec?: (login: Login, command: string, stdin: Uint8Array) => Promise<Executed>
   /** Puts a file on the server and gets it back, in one connection if it can. */
   readonly copy?: (login: Login, data: Uint8Array) => Promise<Uint8Array>
+  /** Has the server connect to a place, sends data, and gives what comes back. */
+  readonly reach?: (login: Login, place: Place, data: Uint8Array) => Promise<Uint8Array>
+  /**
+   * Has the server listen, on a port that it chooses if that is 0, and sends back what comes. Goes
+   * on until it is stopped.
+   */
+  readonly listen?: (login: Login, place: Place) => Promise<Forward>
   readonly stop?: () => Promise<void>
+}
+
+/** A place where a server listens for a client. */
+export interface Forward {
+  readonly place: Place
+  readonly stop: () => Promise<void>
 }
 
 /** Who may log in to a peer's server, and what the server is. */

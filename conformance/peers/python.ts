@@ -5,14 +5,17 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
+import type { PublicKey } from '@sandbox-ssh/protocol'
 import { root } from '../../scripts/bundle.mjs'
 import { temporaryFolder } from './folder.ts'
-import type { PeerClient, PeerServer, SecretMethod } from './peer.ts'
+import type { KeyFile, Login, PeerClient, PeerServer } from './peer.ts'
 
 const python = '/usr/bin/python3'
 
 /** What a script is told: `do` names its function. */
-type Request = Readonly<Record<string, unknown>> & { readonly do: 'execute' | 'serve' | 'stop' }
+type Request = Readonly<Record<string, unknown>> & {
+  readonly do: 'execute' | 'reach' | 'listen' | 'stop' | 'serve'
+}
 
 interface Reply {
   readonly id: number
@@ -29,7 +32,11 @@ class Script {
 
   constructor(name: string) {
     const path = join(root, 'conformance/peers', name)
-    this.#child = spawn(python, ['-W', 'ignore', path], { stdio: ['pipe', 'pipe', 'ignore'] })
+    this.#child = spawn(python, ['-W', 'ignore', path], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      // Libraries look for keys and settings of the user.
+      env: { ...process.env, HOME: temporaryFolder(), SSH_AUTH_SOCK: '' },
+    })
     this.#child.once('exit', () => {
       const error = `${name} ended`
       for (const [id, resolve] of this.#waiting) resolve({ id, error })
@@ -56,62 +63,116 @@ class Script {
   }
 }
 
+/** What a role of a library can do. */
+type Abilities = Omit<
+  PeerClient,
+  'name' | 'missing' | 'exec' | 'copy' | 'reach' | 'listen' | 'stop'
+>
+
 /** How a library is found, and what it can do. */
 export interface Library {
-  /** Name of the peer and of the module. */
   readonly name: string
+  /** In this folder. */
   readonly script: string
+  /** Debian's package. */
   readonly package: string
-  readonly secrets: readonly SecretMethod[]
-  readonly loadBytes?: number
+  /** What Python has to be able to do if it is there. */
+  readonly probe: string
+  readonly client: Abilities
+  readonly server: Abilities & Pick<PeerServer, 'hostKeysMax'>
 }
 
-/** What both roles of a library say of it. */
-function described(library: Library): Omit<PeerClient, 'exec' | 'copy' | 'stop'> {
-  const { name, secrets, loadBytes } = library
-  return { name, secrets, rekeys: true, missing: absent(library), ...(loadBytes && { loadBytes }) }
-}
-
-function absent({ name, package: aptPackage }: Library): string | undefined {
-  const { status } = spawnSync(python, ['-W', 'ignore', '-c', `import ${name}`])
+function absent({ name, package: aptPackage, probe }: Library): string | undefined {
+  const { status } = spawnSync(python, ['-W', 'ignore', '-c', probe])
   return status === 0 ? undefined : `${name} not installed (apt install ${aptPackage})`
 }
 
 /** The client of a library. */
 export function pythonClient(library: Library): PeerClient {
-  let script: Script | undefined
+  const { name, client } = library
   const folder = temporaryFolder()
+  let files = 0
+  /** Where data for a request goes and comes from: several may be under way. */
+  const data = (stdin: Uint8Array): { readonly input: string; readonly output: string } => {
+    const paths = { input: join(folder, `${files}.in`), output: join(folder, `${files++}.out`) }
+    writeFileSync(paths.input, stdin)
+    return paths
+  }
+  let script: Script | undefined
+  const ask = (what: Request['do'], login: Login, request: object): Promise<Reply> => {
+    script ??= new Script(library.script)
+    return script.ask({ do: what, ...told(login), ...request })
+  }
   return {
-    ...described(library),
-    exec: async ({ port, username, hostKey, proof, rekeyBytes }, command, stdin) => {
-      script ??= new Script(library.script)
-      const [input, output] = [join(folder, 'input'), join(folder, 'output')]
-      writeFileSync(input, stdin)
-      const { type, blob } = hostKey.publicKey
-      const { code } = await script.ask({
-        ...{ do: 'execute', port, username, command, input, output, rekeyBytes },
-        hostKey: [type, Buffer.from(blob).toString('base64')],
-        ...('key' in proof
-          ? { method: 'publickey', key: proof.path, keyType: proof.key.publicKey.type }
-          : proof),
-      })
-      return { code, stdout: readFileSync(output) }
+    ...{ name, missing: absent(library), ...client },
+    exec: async (login, command, stdin) => {
+      const paths = data(stdin)
+      const { code } = await ask('execute', login, { command, ...paths })
+      return { code, stdout: readFileSync(paths.output) }
+    },
+    reach: async (login, place, stdin) => {
+      const paths = data(stdin)
+      await ask('reach', login, { place, ...paths })
+      return readFileSync(paths.output)
+    },
+    listen: async (login, place) => {
+      const { id, port } = await ask('listen', login, { place })
+      return {
+        place: port === undefined ? place : { port },
+        stop: async () => void (await ask('stop', login, { what: id })),
+      }
     },
     stop: async () => script?.end(),
   }
 }
 
+/** A login as the scripts read it. */
+function told({ hostKey, hostAuthority, proof, ...rest }: Login): object {
+  return {
+    ...rest,
+    hostKey: publicFields(hostKey.publicKey),
+    ...(hostAuthority && { hostAuthority: publicFields(hostAuthority) }),
+    ...('key' in proof
+      ? {
+          method: 'publickey',
+          key: proof.path,
+          certificate: certificateOf(proof),
+          publicKey: publicFields(proof.key.publicKey),
+        }
+      : proof),
+  }
+}
+
+const certificateOf = ({ path, certificate }: KeyFile): string | undefined =>
+  certificate && `${path}-cert.pub`
+
+const publicFields = ({ type, blob }: PublicKey): readonly [string, string] => [
+  type,
+  Buffer.from(blob).toString('base64'),
+]
+
 /** The server of a library, in a process of its own each time. */
 export function pythonServer(library: Library): PeerServer {
+  const { name, server } = library
   return {
-    ...described(library),
-    start: async ({ username, password, hostKeys, userKeys, rekeyBytes }) => {
+    ...{ name, missing: absent(library), ...server },
+    start: async ({ username, password, hostKeys, userKeys, userAuthority, rekeyBytes }) => {
       const script = new Script(library.script)
       const userKeysPath = join(temporaryFolder(), 'authorized_keys')
-      writeFileSync(userKeysPath, userKeys.map(({ key }) => `${key.publicKey}\n`).join(''))
-      const { port = 0 } = await script.ask({
+      const lines = [
+        ...userKeys.map(({ key }) => `${key.publicKey}\n`),
+        ...(server.certificates === true ? [`cert-authority ${userAuthority}\n`] : []),
+      ]
+      writeFileSync(userKeysPath, lines.join(''))
+      const serving = script.ask({
         ...{ do: 'serve', username, password, rekeyBytes, userKeys: userKeysPath },
-        hostKeys: hostKeys.map(({ key, path }) => [key.publicKey.type, path]),
+        hostKeys: hostKeys.map((file) => ({
+          ...{ type: file.key.publicKey.type, path: file.path, certificate: certificateOf(file) },
+        })),
+      })
+      const { port = 0 } = await serving.catch((error: unknown) => {
+        script.end()
+        throw error
       })
       return { port, stop: async () => script.end() }
     },
