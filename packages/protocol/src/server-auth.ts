@@ -21,7 +21,11 @@ export type PublickeyDecision =
   | boolean
   | (SignaturePolicy & ({ readonly accept: true } | { readonly continueWith: readonly string[] }))
 
-/** Handlers, one a method; a method without one is not offered and always refused. */
+/**
+ * Handlers, one a method; a method without one is not offered and always refused. A refusal is told
+ * after a time that is the same whatever the handler looked up, so that nobody learns from it who
+ * exists; answer for users who do not exist as for those who do.
+ */
 export interface ServerAuthHandlers {
   /**
    * Asked about a key, first perhaps only whether it would do (`probe`), then for good, when its

@@ -20,10 +20,11 @@ import {
   Link,
   type RoleEvent,
 } from './link.ts'
-import type { Negotiated, Question } from './machine/event.ts'
+import type { AuthRequest, AuthVerdict, Negotiated, Question } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
 import type { Deadlines } from './machine/options.ts'
 import { nowMs } from './pump.ts'
+import { refusalTime } from './refusal-time.ts'
 import { type ServerAuthHandlers, Verdicts } from './server-auth.ts'
 import {
   type ChannelHandler,
@@ -195,6 +196,7 @@ export class ServerConnection {
   }
 
   readonly #options: ServerOptions
+  readonly #crypto: CryptoProvider
   readonly #link: Link
   readonly #verdicts: Verdicts
   readonly #forwards: ServerForwards
@@ -207,6 +209,7 @@ export class ServerConnection {
     this.#options = options
     this.#verdicts = new Verdicts(options.auth, (error) => this.#report(error))
     const crypto = options.crypto ?? defaultCrypto()
+    this.#crypto = crypto
     const algorithms = modern(crypto)
     this.#link = new Link({
       machine: new Machine({
@@ -340,6 +343,21 @@ export class ServerConnection {
     }
   }
 
+  /** What is thrown refuses, and every refusal takes a time that tells nothing. */
+  async #decide(username: string, request: AuthRequest): Promise<AuthVerdict> {
+    const startMs = nowMs()
+    let verdict: AuthVerdict = { type: 'reject' }
+    try {
+      verdict = await this.#verdicts.decide(username, request)
+    } catch (error) {
+      this.#report(error)
+    }
+    // To ask with `none` what is offered is everybody's right, and looks nobody up.
+    if (verdict.type !== 'reject' || request.method === 'none') return verdict
+    await refusalTime(this.#crypto, username, startMs)
+    return verdict
+  }
+
   #userAlgorithms(username: string): readonly string[] | undefined {
     try {
       return this.#options.userAlgorithms?.(username)
@@ -371,7 +389,7 @@ export class ServerConnection {
     } else if (question.kind === 'authenticate') {
       this.#link
         .ask(
-          () => this.#verdicts.decide(question.username, question.request),
+          () => this.#decide(question.username, question.request),
           (verdict) => machine.answerAuthentication(id, verdict),
           (error) => {
             this.#report(error)
