@@ -12,10 +12,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Bundled, bundle, root, scratch, sourceCondition } from './bundle.mjs'
+import { type Bundled, bundle, root, scratch } from './bundle.mjs'
 import { checks } from './checks.ts'
 import { type Job, killAll, type Outcome, run } from './job.ts'
 import { buildPrograms } from './programs.ts'
+import { findRuntime, runtimeCommands } from './runtimes.ts'
 
 const { values: options, positionals: patterns } = parseArgs({
   allowPositionals: true,
@@ -105,26 +106,6 @@ function nodeJob(path: string, bundled: Bundled): Job {
     limitMs: limitMs(path),
     counts: 'uvu',
   }
-}
-
-/** How each other runtime runs a TypeScript source of ours as it is. */
-const runtimeCommands: Readonly<Record<string, readonly string[]>> = {
-  bun: ['bun', `--conditions=${sourceCondition}`],
-  deno: ['deno', 'run', '--quiet', '--allow-all', `--conditions=${sourceCondition}`],
-}
-
-/** The program of a runtime: from `conformance/runtimes`, else from the path. */
-function findRuntime(name: string): string | undefined {
-  const installed = join(root, 'conformance/runtimes/node_modules')
-  const folders = [
-    // Not `.bin/bun`, which works only after an install script; this is what that would copy.
-    ...(name === 'bun' ? ['x64', 'aarch64'].map((cpu) => `@oven/bun-linux-${cpu}/bin`) : []).map(
-      (folder) => join(installed, folder),
-    ),
-    ...(name === 'deno' ? [join(installed, '.bin')] : []),
-    ...(process.env['PATH'] ?? '').split(':'),
-  ]
-  return folders.map((folder) => join(folder, name)).find((path) => existsSync(path))
 }
 
 function runtimeJobs(paths: readonly string[], bundled: ReadonlyMap<string, Bundled>): Job[] {

@@ -2,14 +2,17 @@
 // `npm run check`.
 // Time limit: 240 s
 
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { temporaryFolder } from '../../conformance/peers/folder.ts'
+import { run } from '../../conformance/peers/run.ts'
 import { parseArguments } from '../../packages/cli/src/args.ts'
 import { scratch } from '../bundle.mjs'
 // The samples need `msb` and its guest program, which the test runner builds for who imports it.
 import '../programs.ts'
+import { findRuntime, runtimeCommands } from '../runtimes.ts'
 import { loadPrograms, type SampleProgram, writePrograms } from './sample-programs.ts'
 import { isAsPromised, notRun, promisedLines, readSamples, type Sample } from './samples.ts'
 import { SampleShell, shellSteps } from './shell-samples.ts'
@@ -46,6 +49,21 @@ for (const program of programs) {
     if (promised !== undefined && !isAsPromised(printed, promised)) {
       assert.equal(printed.trimEnd().split('\n'), promised)
     }
+  })
+}
+
+for (const sample of samples.filter(({ language }) => language === 'js')) {
+  const runtime = /^\/\/ Run with (Deno|Bun)\./.exec(sample.code)?.[1]?.toLowerCase() ?? 'node'
+  const [name = runtime, ...args] = runtimeCommands[runtime] ?? []
+  const found = findRuntime(name)
+  const add = found === undefined && !process.env['CI'] ? test.skip : test
+  add(`${place(sample)} runs on ${runtime} and prints what it says`, async () => {
+    assert.ok(found, `${runtime} is not installed (npm ci --prefix conformance/runtimes)`)
+    const path = join(folder, `${runtime}-${sample.line}.mjs`)
+    writeFileSync(path, sample.code)
+    const { code, stdout, stderr } = await run([found, ...args, path])
+    assert.is(code, 0, stderr)
+    assert.equal(stdout.toString().trimEnd().split('\n'), promisedLines(sample))
   })
 }
 

@@ -47,6 +47,8 @@ export class SampleShell {
     const bin = join(home, '.bin')
     mkdirSync(bin)
     mkdirSync(join(home, '.ssh'), { mode: 0o700 })
+    // Named below, so it must be there.
+    writeFileSync(join(home, '.ssh/config'), '')
     symlinkSync(msbPath, join(bin, 'msb'))
     for (const name of ['ssh', 'scp', 'sftp']) {
       // They look for the home in the list of users, and not in HOME.
