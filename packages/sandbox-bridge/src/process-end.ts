@@ -1,6 +1,8 @@
 /** Making a program in the guest end: when its client is gone, and when nobody reads it. */
 import type { AgentProcess } from './agent/process.ts'
 
+/** Between the end of input and HUP, without a terminal. */
+const INPUT_END_MS = 2000
 /** Between HUP and TERM: programs that save what they have do so now. */
 const HANGUP_MS = 2000
 /** Between TERM and KILL. */
@@ -12,10 +14,19 @@ const UNREAD_MS = 500
 
 /**
  * Ends a program whose client has gone, as a terminal that hangs up would: HUP, in a while TERM,
- * at last KILL. Resolves once it has ended or cannot be reached; never rejects.
+ * at last KILL. One without a terminal first learns it as from sshd, by the end of its input:
+ * signals go to its whole group, and would take along the server that a shell has left in the
+ * background for its next login. Resolves once it has ended or cannot be reached; never rejects.
  */
-export async function hangUp(program: AgentProcess): Promise<void> {
+export async function hangUp(
+  program: AgentProcess,
+  { terminal }: { readonly terminal: boolean },
+): Promise<void> {
   program.discardOutput()
+  if (!terminal) {
+    program.end().catch(() => {})
+    if (await endsWithin(program, INPUT_END_MS)) return
+  }
   const steps = [
     ['HUP', HANGUP_MS],
     ['TERM', TERMINATE_MS],

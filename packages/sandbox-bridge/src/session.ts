@@ -112,7 +112,7 @@ async function untilGone(session: ServerSession, program: AgentProcess): Promise
   )
   await Promise.race([programEnd, sessionEnd])
   session.signal.removeEventListener('abort', gone)
-  if (session.signal.aborted) await hangUp(program)
+  if (session.signal.aborted) await hangUp(program, { terminal: session.pty !== undefined })
 }
 
 /** Ends with the client's input, or with the session. */

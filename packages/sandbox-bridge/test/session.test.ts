@@ -172,10 +172,23 @@ for (const [name, guest] of [
 
   add('so does the end of the connection', async ({ client, directory, close }) => {
     const log = join(directory, 'log')
-    const process = await client.exec(`trap 'echo HUP > ${log}; exit' HUP; echo up; cat`)
+    const command = `trap 'echo HUP > ${log}; exit' HUP; echo up; while :; do sleep 0.1; done`
+    const process = await client.exec(command)
     await readUntil(process, 'up')
     await close()
     assert.is(readFileSync(log, 'utf8'), 'HUP\n')
+  })
+
+  add('a shell whose client is gone ends with its input, and leaves its servers', async (scene) => {
+    const { client, directory, close } = scene
+    const log = join(directory, 'log')
+    const server = 'sleep 1000 >/dev/null 2>&1 </dev/null & echo $!'
+    const shell = await client.exec(`${server}; cat >/dev/null; echo ended > ${log}`)
+    const pid = Number(await readUntil(shell, '\n'))
+    await close()
+    assert.is(readFileSync(log, 'utf8'), 'ended\n')
+    assert.ok(process.kill(pid, 0))
+    process.kill(pid, 'SIGKILL')
   })
 
   add('an abort signal ends the program', async ({ client }) => {
