@@ -46,7 +46,10 @@ for (const world of worlds) {
     run.resize(91, 19)
     run.type('stty size\r')
     await run.expect(/19 91\r\n/)
-    run.type(`sh -c 'trap "echo caught int; exit 5" INT; echo re"ad"y; sleep 100'\r`)
+    // A key may be faster than `sleep` is started; a trap waits for its end.
+    run.type(
+      `sh -c 'trap "echo caught int; exit 5" INT; echo re"ad"y; while :; do sleep 1; done'\r`,
+    )
     await run.expect(/ready\r\n/)
     run.type('\u0003')
     await run.expect(/caught int/)
