@@ -29,7 +29,7 @@ export interface OurServer {
 }
 
 /** Runs `cat`, `exit N` and `cat; exit N` as a shell would. */
-const commands: SessionHandler = async (session) => {
+export const commands: SessionHandler = async (session) => {
   const command = parseCommand(session.command)
   if (command === undefined) return 127
   if (command.copies) {

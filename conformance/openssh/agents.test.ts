@@ -1,11 +1,9 @@
 // Our agent client to ssh-agent, and ssh-add and ssh to an agent of ours.
-// Time limit: 120 s
 
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createConnection, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import {
-  type AgentClient,
   agentClient,
   defaultCrypto,
   generateKey,
@@ -18,10 +16,10 @@ import {
   publickey,
   serveAgent,
 } from '@sandbox-ssh/protocol'
-import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { features } from '../feature.ts'
+import { withAgent } from '../peers/agent.ts'
 import { connectTo } from '../peers/connect.ts'
-import { type Daemon, startDaemon } from '../peers/daemon.ts'
 import { temporaryFolder } from '../peers/folder.ts'
 import { OpenSsh, type Sshd, startSshd } from '../peers/openssh.ts'
 import { startOwnServer } from '../peers/own-server.ts'
@@ -30,34 +28,9 @@ import { output, type Ran, run } from '../peers/run.ts'
 const data = new TextEncoder().encode('to be signed')
 const kinds = ['ed25519', 'ecdsa-nistp256', 'ecdsa-nistp384', 'ecdsa-nistp521', 'rsa-3072'] as const
 
-/** Runs with an ssh-agent that ends afterwards. */
-async function withAgent(
-  body: (agent: AgentClient, socket: string) => Promise<void>,
-): Promise<void> {
-  const socket = join(temporaryFolder(), 'agent')
-  // It says nothing on stderr when it is ready; that its socket is there tells.
-  const daemon: Daemon = (
-    await startDaemon(
-      [
-        'sh',
-        '-c',
-        `ssh-agent -D -a ${socket} & child=$!; trap "kill $child" TERM; while ! test -S ${socket}; do sleep 0.02; done; echo ready >&2; wait $child; wait`,
-      ],
-      /ready/,
-    )
-  ).daemon
-  const agent = agentClient(nodeSocket(createConnection(socket)))
-  try {
-    await body(agent, socket)
-  } finally {
-    await agent.close()
-    await daemon.stop()
-  }
-}
+const client = features('OpenSSH', 'server', 'agents')
 
-const client = suite('Our agent client: ssh-agent')
-
-client('adds keys of all kinds, lists them, signs and removes', async () => {
+client('ssh-agent takes keys of all kinds, lists them, signs and forgets them', async () => {
   await withAgent(async (agent, socket) => {
     for (const kind of kinds) {
       const key = generateKey(kind, { comment: kind })
@@ -78,7 +51,7 @@ client('adds keys of all kinds, lists them, signs and removes', async () => {
   })
 })
 
-client('locks and unlocks, and a key may end', async () => {
+client('ssh-agent is locked and unlocked, and a key may end', async () => {
   await withAgent(async (agent, socket) => {
     const key = generateKey('ed25519')
     await agent.add(key, { lifetimeSeconds: 1000 })
@@ -94,7 +67,7 @@ client('locks and unlocks, and a key may end', async () => {
   })
 })
 
-client('logs in to sshd, with a key and with a certificate', async () => {
+client('keys and certificates in ssh-agent log in to sshd', async () => {
   const folder = temporaryFolder()
   await output(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', join(folder, 'ca')])
   const sshd: Sshd = await startSshd([`TrustedUserCAKeys ${join(folder, 'ca.pub')}`])
@@ -126,7 +99,7 @@ client('logs in to sshd, with a key and with a certificate', async () => {
   }
 })
 
-client('is forwarded to a program behind sshd', async () => {
+client('an agent of ours is forwarded to a program behind sshd', async () => {
   const sshd = await startSshd()
   try {
     const keyring = new Keyring()
@@ -150,7 +123,7 @@ client('is forwarded to a program behind sshd', async () => {
 
 client.run()
 
-const server = suite('ssh-add and ssh: our agent')
+const server = features('OpenSSH', 'client', 'agents')
 
 /** Serves a keyring on a Unix socket. */
 async function served(
@@ -182,62 +155,89 @@ async function served(
   }
 }
 
-server('ssh-add adds, lists and removes keys and certificates of all kinds', async () => {
-  const folder = temporaryFolder()
-  await output(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', join(folder, 'ca')])
-  await served({}, async (env, keyring) => {
-    for (const type of ['ed25519', 'ecdsa', 'rsa']) {
-      const id = join(folder, type)
-      await output(['ssh-keygen', '-q', '-t', type, '-N', '', '-C', 'my key', '-f', id])
-      const sign = ['ssh-keygen', '-q', '-s', join(folder, 'ca'), '-I', 'x', '-n', 'root']
-      await output([...sign, `${id}.pub`])
-      await output(['ssh-add', '-q', id], { env })
-      assert.is(keyring.keys.length, 2)
-      const listed = await output(['ssh-add', '-L'], { env })
-      assert.ok(listed.includes(readFileSync(`${id}.pub`, 'utf8').trim()))
-      // Has the agent sign and checks the signature; with an RSA key it asks for SHA-1.
-      const tested = await run(['ssh-add', '-q', '-T', `${id}.pub`], { env })
-      assert.is(tested.code, type === 'rsa' ? 1 : 0, tested.stderr)
-      await output(['ssh-add', '-q', '-d', id], { env })
+server(
+  'ssh-add gives our agent keys and certificates of all kinds, lists and removes them',
+  async () => {
+    const folder = temporaryFolder()
+    await output(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', join(folder, 'ca')])
+    await served({}, async (env, keyring) => {
+      for (const type of ['ed25519', 'ecdsa', 'rsa']) {
+        const id = join(folder, type)
+        await output(['ssh-keygen', '-q', '-t', type, '-N', '', '-C', 'my key', '-f', id])
+        const sign = ['ssh-keygen', '-q', '-s', join(folder, 'ca'), '-I', 'x', '-n', 'root']
+        await output([...sign, `${id}.pub`])
+        await output(['ssh-add', '-q', id], { env })
+        assert.is(keyring.keys.length, 2)
+        const listed = await output(['ssh-add', '-L'], { env })
+        assert.ok(listed.includes(readFileSync(`${id}.pub`, 'utf8').trim()))
+        // Has the agent sign and checks the signature; with an RSA key it asks for SHA-1.
+        const tested = await run(['ssh-add', '-q', '-T', `${id}.pub`], { env })
+        assert.is(tested.code, type === 'rsa' ? 1 : 0, tested.stderr)
+        await output(['ssh-add', '-q', '-d', id], { env })
+        assert.is(keyring.keys.length, 0)
+      }
+      await output(['ssh-add', '-q', join(folder, 'rsa')], { env })
+      await output(['ssh-add', '-q', '-D'], { env })
       assert.is(keyring.keys.length, 0)
-    }
-    await output(['ssh-add', '-q', join(folder, 'rsa')], { env })
-    await output(['ssh-add', '-q', '-D'], { env })
-    assert.is(keyring.keys.length, 0)
-  })
+    })
+  },
+)
+
+server(
+  'ssh-add constrains keys, locks and unlocks our agent; what it cannot keep it refuses',
+  async () => {
+    const folder = temporaryFolder()
+    const id = join(folder, 'id')
+    await output(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', id])
+    let agree = true
+    await served({ confirm: () => agree }, async (env, keyring) => {
+      await output(['ssh-add', '-q', '-c', '-t', '600', id], { env })
+      await output(['ssh-add', '-q', '-T', `${id}.pub`], { env })
+      agree = false
+      assert.is.not((await run(['ssh-add', '-q', '-T', `${id}.pub`], { env })).code, 0)
+      await output(['ssh-add', '-x'], { env })
+      assert.ok(keyring.locked)
+      assert.match((await run(['ssh-add', '-l'], { env })).stdout.toString(), /no identities/)
+      assert.is.not((await run(['ssh-add', '-X'], { env: { ...env, ANSWER: 'wrong' } })).code, 0)
+      await output(['ssh-add', '-X'], { env })
+      assert.not(keyring.locked)
+      await output(['ssh-add', '-q', '-D'], { env })
+    })
+    await served({}, async (env, keyring) => {
+      assert.is.not((await run(['ssh-add', '-q', '-c', id], { env })).code, 0)
+      assert.is(keyring.keys.length, 0)
+    })
+  },
+)
+
+server('a key that ssh-add binds to a destination logs in there and nowhere else', async () => {
+  const sshd = await startSshd()
+  const elsewhere = await startSshd([], [readFileSync(`${sshd.identity}.pub`, 'utf8')])
+  try {
+    const known = join(temporaryFolder(), 'known')
+    writeFileSync(known, `box ${sshd.hostKey}\n`)
+    await served({}, async (env, keyring) => {
+      await output(['ssh-add', '-q', '-H', known, '-h', 'box', sshd.identity], { env })
+      assert.is(keyring.keys.length, 1)
+      const through = (endpoint: Sshd): OpenSsh =>
+        new OpenSsh({ ...endpoint, identity: `${sshd.identity}.pub` }, [
+          `IdentityAgent ${env['SSH_AUTH_SOCK']}`,
+        ])
+      assert.is(await through(sshd).text('echo in'), 'in\n')
+      const { code, stderr } = await through(elsewhere).ssh('echo in')
+      assert.is(code, 255)
+      assert.match(stderr, /Permission denied|agent refused operation/)
+      // And bound to no connection it signs nothing at all.
+      const tested = await run(['ssh-add', '-q', '-T', `${sshd.identity}.pub`], { env })
+      assert.is.not(tested.code, 0)
+    })
+  } finally {
+    await sshd.daemon.stop()
+    await elsewhere.daemon.stop()
+  }
 })
 
-server('ssh-add constrains, locks and unlocks; what is not kept is refused', async () => {
-  const folder = temporaryFolder()
-  const id = join(folder, 'id')
-  await output(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', id])
-  let agree = true
-  await served({ confirm: () => agree }, async (env, keyring) => {
-    await output(['ssh-add', '-q', '-c', '-t', '600', id], { env })
-    await output(['ssh-add', '-q', '-T', `${id}.pub`], { env })
-    agree = false
-    assert.is.not((await run(['ssh-add', '-q', '-T', `${id}.pub`], { env })).code, 0)
-    await output(['ssh-add', '-x'], { env })
-    assert.ok(keyring.locked)
-    assert.match((await run(['ssh-add', '-l'], { env })).stdout.toString(), /no identities/)
-    assert.is.not((await run(['ssh-add', '-X'], { env: { ...env, ANSWER: 'wrong' } })).code, 0)
-    await output(['ssh-add', '-X'], { env })
-    assert.not(keyring.locked)
-    await output(['ssh-add', '-q', '-D'], { env })
-    // A key for the way to some hosts only.
-    const known = join(folder, 'known')
-    writeFileSync(known, `box ${readFileSync(`${id}.pub`, 'utf8')}`)
-    const destined = await run(['ssh-add', '-q', '-H', known, '-h', 'box', id], { env })
-    assert.is.not(destined.code, 0)
-    assert.is(keyring.keys.length, 0)
-  })
-  await served({}, async (env, keyring) => {
-    assert.is.not((await run(['ssh-add', '-q', '-c', id], { env })).code, 0)
-    assert.is(keyring.keys.length, 0)
-  })
-})
-
-server('ssh logs in with it, having bound it to its session', async () => {
+server('ssh logs in with our agent, having bound it to its session', async () => {
   const sshd = await startSshd()
   let sessions = -1
   const confirm: KeyringOptions['confirm'] = (request) => {

@@ -4,17 +4,17 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generateKey, type PublicKey } from '@sandbox-ssh/protocol'
-import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { features } from '../feature.ts'
 import { connectTo } from '../peers/connect.ts'
 import { temporaryFolder } from '../peers/folder.ts'
 import { OpenSsh, startSshd } from '../peers/openssh.ts'
 import { startOwnServer } from '../peers/own-server.ts'
 import { output } from '../peers/run.ts'
 
-const hostKeys = suite('Host keys: announced and proved')
+const announced = features('OpenSSH', 'server', 'host keys announced')
 
-hostKeys('our client learns all keys of sshd', async () => {
+announced('our client learns all keys of sshd', async () => {
   const folder = temporaryFolder()
   const paths = ['ecdsa', 'rsa'].map((type) => join(folder, type))
   for (const path of paths) {
@@ -24,11 +24,11 @@ hostKeys('our client learns all keys of sshd', async () => {
   const sshd = await startSshd(paths.map((path) => `HostKey ${path}`))
   try {
     let heard: (keys: readonly PublicKey[]) => void = () => {}
-    const learned = new Promise<readonly PublicKey[]>((resolve) => {
+    const told = new Promise<readonly PublicKey[]>((resolve) => {
       heard = resolve
     })
     const client = await connectTo(sshd, { onHostKeys: heard })
-    const lines = (await learned).map((key) => key.toString())
+    const lines = (await told).map((key) => key.toString())
     const expected = [sshd.hostKey, ...paths.map((path) => readFileSync(`${path}.pub`, 'utf8'))]
     assert.equal(lines.sort(), expected.map((line) => line.split(' ').slice(0, 2).join(' ')).sort())
     client.noMoreSessions()
@@ -39,7 +39,11 @@ hostKeys('our client learns all keys of sshd', async () => {
   }
 })
 
-hostKeys("OpenSSH's client learns all keys of our server", async () => {
+announced.run()
+
+const learned = features('OpenSSH', 'client', 'host keys announced')
+
+learned("OpenSSH's client learns all keys of our server", async () => {
   const keys = [generateKey('ed25519'), generateKey('ecdsa-nistp256'), generateKey('rsa-3072')]
   const known = join(temporaryFolder(), 'known')
   const isKnown = ({ publicKey }: { readonly publicKey: PublicKey }): boolean =>
@@ -67,4 +71,4 @@ hostKeys("OpenSSH's client learns all keys of our server", async () => {
   }
 })
 
-hostKeys.run()
+learned.run()

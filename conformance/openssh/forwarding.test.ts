@@ -12,9 +12,9 @@ import {
   type RemoteListener,
   type ServerOptions,
 } from '@sandbox-ssh/protocol'
-import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
+import { features } from '../feature.ts'
 import { connectTo } from '../peers/connect.ts'
 import { startDaemon } from '../peers/daemon.ts'
 import { temporaryFolder } from '../peers/folder.ts'
@@ -51,17 +51,19 @@ async function listening(server: Server, target: object): Promise<Server> {
   return server
 }
 
-const ours = suite<{ sshd: Sshd }>('Our client: remote forwarding by sshd')
+const ours = features('OpenSSH', 'server', 'forwarding')
 
-ours.before(async (context) => {
-  context.sshd = await startSshd(['StreamLocalBindUnlink yes'])
-})
-ours.after(async ({ sshd }) => {
-  await sshd.daemon.stop()
+let starting: Promise<Sshd> | undefined
+const sshd = (): Promise<Sshd> => {
+  starting ??= startSshd(['StreamLocalBindUnlink yes'])
+  return starting
+}
+ours.after(async () => {
+  await (await starting)?.daemon.stop()
 })
 
-ours('a port that sshd chose brings connections, and is free once closed', async ({ sshd }) => {
-  const client = await connectTo(sshd)
+ours('a port that sshd chose brings connections, and is free once closed', async () => {
+  const client = await connectTo(await sshd())
   const listener = await client.listen('localhost', 0)
   assert.ok(listener.port > 0)
   const echoing = echo(listener)
@@ -77,8 +79,8 @@ ours('a port that sshd chose brings connections, and is free once closed', async
   await client.close()
 })
 
-ours('a Unix socket is listened on and connected to', async ({ sshd }) => {
-  const client = await connectTo(sshd)
+ours('a Unix socket is listened on and connected to', async () => {
+  const client = await connectTo(await sshd())
   const path = join(temporaryFolder(), 'socket')
   const listener = await client.listenStreamlocal(path)
   void echo(listener)
@@ -95,8 +97,8 @@ ours('a Unix socket is listened on and connected to', async ({ sshd }) => {
   await client.close()
 })
 
-ours('what sshd refuses is an error', async ({ sshd }) => {
-  const client = await connectTo(sshd)
+ours('what sshd refuses is an error', async () => {
+  const client = await connectTo(await sshd())
   const taken = await listening(createServer(), { port: 0, host: '127.0.0.1' })
   const { port } = taken.address() as { port: number }
   try {
@@ -117,7 +119,7 @@ ours('what sshd refuses is an error', async ({ sshd }) => {
 
 ours.run()
 
-const theirs = suite("OpenSSH's client: remote forwarding by our server")
+const theirs = features('OpenSSH', 'client', 'forwarding')
 
 /** A server of ours and an ssh that forwards through it until the body has ended. */
 async function forwarded(
