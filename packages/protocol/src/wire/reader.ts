@@ -95,14 +95,16 @@ export class Reader {
     return text
   }
 
-  /** Comma-separated names; an empty string is an empty list. */
+  /**
+   * Comma-separated names; an empty string is an empty list. RFC 4251 §5 has no empty names, yet
+   * libssh 0.10 ends its list of ciphers with a comma: they are passed over, as OpenSSH does.
+   */
   nameList(): readonly string[] {
     const text = this.ascii(NAME_LIST_BYTES_MAX)
     if (text === '') return []
     const names = text.split(',')
     if (names.length > NAME_LIST_NAMES_MAX) throw malformed(`a name-list of ${names.length} names`)
-    if (names.includes('')) throw malformed('an empty name in a name-list')
-    return names
+    return names.includes('') ? names.filter((name) => name !== '') : names
   }
 
   /** The magnitude of a non-negative mpint, without its leading zero; a view. */
