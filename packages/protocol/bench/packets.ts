@@ -6,6 +6,7 @@
 import { aes256Ctr, aes256Gcm, chacha20Poly1305 } from '../src/algorithms/ciphers.ts'
 import { hmacSha256Etm, hmacSha512 } from '../src/algorithms/macs.ts'
 import type { CipherSpec, MacSpec } from '../src/algorithms/spec.ts'
+import { umac64Etm, umac128Etm } from '../src/algorithms/umac.ts'
 import { nativeCrypto } from '../src/crypto/native.ts'
 import { nobleCrypto } from '../src/crypto/noble.ts'
 import type { CryptoProvider } from '../src/crypto/provider.ts'
@@ -18,6 +19,8 @@ const cases: readonly (readonly [CipherSpec, MacSpec | undefined])[] = [
   [chacha20Poly1305, undefined],
   [aes256Ctr, hmacSha256Etm],
   [aes256Ctr, hmacSha512],
+  [aes256Ctr, umac64Etm],
+  [aes256Ctr, umac128Etm],
 ]
 
 /** Microseconds to seal and open one packet: median, and half the spread. */

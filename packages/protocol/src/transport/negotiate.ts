@@ -167,6 +167,10 @@ export const EXTRAS: ReadonlyMap<string, string> = new Map([
   ['aes128-cbc', 'legacy: aes128Cbc'],
   ['hmac-sha1', 'legacy: hmacSha1'],
   ['hmac-sha1-etm@openssh.com', 'legacy: hmacSha1Etm'],
+  ['umac-64-etm@openssh.com', 'umac: umac64Etm'],
+  ['umac-128-etm@openssh.com', 'umac: umac128Etm'],
+  ['umac-64@openssh.com', 'umac: umac64'],
+  ['umac-128@openssh.com', 'umac: umac128'],
   ['zlib@openssh.com', 'compression: zlibOpenssh'],
 ])
 

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import * as compression from '../../src/algorithms/compression.ts'
 import * as legacy from '../../src/algorithms/legacy.ts'
 import { modern } from '../../src/algorithms/modern.ts'
+import * as umac from '../../src/algorithms/umac.ts'
 import { defaultCrypto } from '../../src/crypto/native.ts'
 import { nobleCrypto } from '../../src/crypto/noble.ts'
 import { AuthenticationError, type DisconnectError, SshError } from '../../src/errors.ts'
@@ -84,13 +85,15 @@ test('what could be added is named, with where it is to be had', () => {
   const { message = '' } = pair.server.error ?? {}
   assert.match(message, 'aes128-cbc (@sandbox-ssh/protocol/legacy: aes128Cbc)')
   assert.match(message, 'to "algorithms.ciphers"')
-  const entries = { legacy, compression } as Readonly<Record<string, object>>
+  const entries = { legacy, compression, umac } as Readonly<Record<string, object>>
   for (const [name, from] of EXTRAS) {
     const [entry = '', exported = ''] = from.split(': ')
     const spec = Object.entries(entries[entry] ?? {}).find(([key]) => key === exported)?.[1]
     assert.is(spec?.name, name, from)
   }
-  const weak = Object.values(legacy).flatMap((spec) => ('name' in spec ? [spec.name] : []))
+  const weak = Object.values({ ...legacy, ...umac }).flatMap((spec) =>
+    'name' in spec ? [spec.name] : [],
+  )
   for (const name of weak) assert.ok(EXTRAS.has(name), name)
 })
 
