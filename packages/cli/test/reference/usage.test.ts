@@ -81,7 +81,7 @@ test('every conflict, and what is missing or too much', () =>
       usage('ssh connect a --name b', /'--name <sandbox>' cannot be used with/),
       usage('ssh --name', /argument missing/),
       usage('ssh a b', /too many arguments.*\n\(a remote command goes after --\)/),
-      usage('ssh serve a b', /too many arguments/),
+      usage('ssh serve a local:a', /two sandboxes have the name 'a' here/),
       usage('ssh serve a -- ls', /takes no words after --/),
       usage(
         'ssh a --inactivity-timeout 5 --no-inactivity-timeout',
