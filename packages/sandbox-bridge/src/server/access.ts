@@ -40,6 +40,8 @@ export interface AccessOptions {
   readonly keys: readonly PublicKey[] | undefined
   /** Files of authorities, besides all of these. */
   readonly authorityPaths?: readonly string[] | undefined
+  /** Authorities in memory, besides. */
+  readonly authorities?: readonly PublicKey[] | undefined
   /** Principals of certificates of those, as `checkPrincipals` has them; default `%r`. */
   readonly principals?: readonly string[] | undefined
   /** Files of what is revoked. */
@@ -145,14 +147,13 @@ export class Access {
   }
 
   #authorities(): AuthorizedKeys {
-    const { authorityPaths = [] } = this.#options
-    return joined(
-      authorityPaths.map((path) => {
-        const filled = this.#filled(path)
-        // Not every sandbox needs an authority of its own.
-        return readAuthoritiesFile(filled, filled !== path)
-      }),
-    )
+    const { authorityPaths = [], authorities = [] } = this.#options
+    const files = authorityPaths.map((path) => {
+      const filled = this.#filled(path)
+      // Not every sandbox needs an authority of its own.
+      return readAuthoritiesFile(filled, filled !== path)
+    })
+    return joined([{ keys: authorities.map(authorityOf), warnings: [] }, ...files])
   }
 
   #revocations(): ReturnType<typeof readRevocationsFile>[] {
@@ -178,6 +179,12 @@ function unrestricted(key: PublicKey): AuthorizedKey {
   const [plain] = parseAuthorizedKeys(`${key.type} ${key.toString().split(' ')[1]}`).keys
   if (plain === undefined) throw new TypeError('a key that cannot be written as a line')
   return plain
+}
+
+/** As a line of a file of authorities: certificates say themselves what they allow. */
+function authorityOf(key: PublicKey): AuthorizedKey {
+  const { options, ...line } = unrestricted(key)
+  return { ...line, options: { ...options, certAuthority: true, touchRequired: false } }
 }
 
 /** For the log of whoever runs the server; the client is told nothing. */

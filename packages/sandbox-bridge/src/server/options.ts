@@ -37,6 +37,8 @@ export interface SshServerOptions extends ServingOptions, Pick<GuestPolicy, 'use
    * as its critical options and extensions say.
    */
   readonly authoritiesPath?: string | readonly string[] | undefined
+  /** Keys of authorities in memory, besides. */
+  readonly authorities?: readonly PublicKey[] | undefined
   /**
    * Names of which a certificate of those must have one: `%r` is the login, `%u` the user in it,
    * `%s` the sandbox. Default: `%r`. `principals` in a line of the file come first.

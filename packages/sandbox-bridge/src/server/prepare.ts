@@ -131,6 +131,7 @@ function accessOptions(
     paths: pathList(options.authorizedKeysPath, 'authorizedKeysPath'),
     keys: options.authorizedKeys,
     authorityPaths: pathList(options.authoritiesPath, 'authoritiesPath'),
+    authorities: options.authorities,
     principals: options.principals,
     revokedPaths: pathList(options.revokedKeysPath, 'revokedKeysPath'),
     onWarning: options.onWarning,
