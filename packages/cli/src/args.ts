@@ -242,6 +242,15 @@ function addForwards(command: Command): void {
       'a SOCKS proxy here that connects from the sandbox (repeatable)',
       add(parseDynamicForward),
     )
+    .addOption(
+      new Option('-R, --remote-forward <[bind:]port:host:hostport>', 'not possible')
+        .hideHelp()
+        .argParser(() => {
+          throw new InvalidArgumentError(
+            "a sandbox's agent connects, and does not listen: no port inside can lead here.",
+          )
+        }),
+    )
     .option('-N, --forward-only', 'no shell and no command, only -L and -D')
     .addOption(
       new Option(

@@ -78,6 +78,8 @@ function describe(event: ServerEvent): string {
     }
     case 'forward-refused':
       return `no connection to ${event.host}:${event.port}: ${event.reason}`
+    case 'listen-refused':
+      return `refused to listen on ${event.host}:${event.port} inside: ${event.reason}`
     case 'forward-started':
       return `connected to ${event.host}:${event.port}`
     case 'forward-ended': {

@@ -204,6 +204,10 @@ test('several sandboxes make a gateway, each with a name for logins', () => {
   }
 })
 
+test('-R is refused with the reason', () => {
+  usage(['ssh', 'box', '-R', '8080:localhost:80'], /'-R, .* agent connects, and does not listen/)
+})
+
 test('authorities, and the principals of their certificates', () => {
   const args = ['--ca', 'a', '--ca', 'b', '--principals', '%u@%s,ops,100%%', '--revoked-keys', 'k']
   assert.equal(parse('ssh', 'serve', 'box', ...args), {

@@ -283,6 +283,16 @@ test('keys of files given, a fixed user, read-only files and bounded forwards', 
   await ended
 })
 
+test('-R is refused by the client in its words, and by ours in the log', async () => {
+  const { port, says, stop } = await serve(['--debug'])
+  const more = ['-R', '8123:localhost:80', '-o', 'ExitOnForwardFailure=yes']
+  const refused = await runSsh(port, 'true', key, 'root', more)
+  assert.is(refused.code, 255)
+  assert.match(refused.stderr, /remote port forwarding failed for listen port 8123/)
+  await says(/refused to listen on \S*:8123 inside: the agent of a sandbox connects/)
+  await stop()
+})
+
 test('ProxyCommand with --stdio, and nothing but SSH on stdout', async () => {
   const proxy = `"${process.execPath}" "${msbPath}" ssh serve local:box --stdio`
   const args = [...options(key), '-o', `ProxyCommand=${proxy}`, 'root@box', 'echo through']

@@ -78,6 +78,8 @@ export type ServerEvent = EventSource &
         SessionSubject &
         Traffic)
     | ({ readonly type: 'forward-refused'; readonly reason: string } & Identity & ForwardSubject)
+    /** A port or, with port 0 and a path as host, a socket that the client wanted inside. */
+    | ({ readonly type: 'listen-refused'; readonly reason: string } & Identity & ForwardSubject)
     | ({ readonly type: 'forward-started' } & Identity & ForwardSubject)
     | ({ readonly type: 'forward-ended'; readonly ms: number } & Identity &
         ForwardSubject &

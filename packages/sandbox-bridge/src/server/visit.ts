@@ -11,6 +11,7 @@ import {
   type PublicKey,
   type PublickeyDecision,
   type ServerAuthHandlers,
+  type ServerOptions,
   type ServerSession,
   type SessionHandler,
   SshError,
@@ -29,6 +30,9 @@ import type { Admission, Place, Site } from './site.ts'
 import { counted, type TrafficCount } from './traffic.ts'
 
 type GuestHandlers = ReturnType<typeof guestHandlers>
+/** What a visit serves. */
+type VisitHandlers = Required<Omit<GuestHandlers, 'acceptEnv'>> &
+  Required<Pick<ServerOptions, 'tcpipForward' | 'streamlocalForward'>>
 type LoginRequest = Parameters<NonNullable<ServerAuthHandlers['publickey']>>[0]
 type Details<T> = T extends unknown ? Omit<T, keyof EventSource> : never
 
@@ -135,10 +139,7 @@ export class Visit {
    * The handlers, doing what the key's line says and nothing it does not, and telling of it.
    * `handlers` is first asked for them when somebody is in; whether SFTP is offered is known before.
    */
-  govern(
-    handlers: () => GuestHandlers,
-    { sftp }: { readonly sftp: boolean },
-  ): Required<Omit<GuestHandlers, 'acceptEnv'>> {
+  govern(handlers: () => GuestHandlers, { sftp }: { readonly sftp: boolean }): VisitHandlers {
     const session = (
       choose: (all: GuestHandlers) => SessionHandler | undefined,
     ): SessionHandler => {
@@ -152,6 +153,9 @@ export class Visit {
       shell: session(({ shell }) => shell),
       subsystems: !sftp ? {} : { sftp: session(({ subsystems }) => subsystems?.['sftp']) },
       directTcpip: (request) => this.#forward(request, handlers().directTcpip),
+      // SSH has no words for a refusal of this, so at least the log has.
+      tcpipForward: ({ host, port }) => this.#refuseToListen(host, port),
+      streamlocalForward: ({ path }) => this.#refuseToListen(path, 0),
     }
   }
 
@@ -215,6 +219,13 @@ export class Visit {
       this.#left()
     }
     return untilGone(counted(transport, count), ended)
+  }
+
+  #refuseToListen(host: string, port: number): undefined {
+    const { identity } = this.#require()
+    const reason = 'the agent of a sandbox connects, and does not listen'
+    this.emit({ type: 'listen-refused', host, port, reason, ...identity })
+    return undefined
   }
 
   #left(): void {
