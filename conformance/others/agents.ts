@@ -15,16 +15,17 @@ import {
   serveAgent,
 } from '@sandbox-ssh/protocol'
 import * as assert from 'uvu/assert'
-import { bytes } from '../data.ts'
+import { bytes, sha256 } from '../data.ts'
 import { temporaryFolder } from '../peers/folder.ts'
 import type { KeyFile, PeerClient, PeerServer, RunningPeer } from '../peers/peer.ts'
 import { type Keys, keyFor } from './keys.ts'
 import { withOurClient } from './our-client.ts'
 import { accepting, type OurServer, withOurServer } from './our-server.ts'
 import type { Trial } from './trial.ts'
+import { use } from './use.ts'
 import { username } from './user.ts'
 
-const nothing = bytes(0)
+const data = bytes(1000)
 
 /** A client logs in with keys in an agent of ours, and lends one to its command. */
 export function agentsOfClient(
@@ -48,12 +49,8 @@ export function agentsOfClient(
         async (server) => {
           // Without its file, so that nobody but the agent can have signed.
           const login = { port: server.port, username, proof: { ...proof, path: '/nowhere' } }
-          const ended = await client.exec?.(
-            { ...login, hostKey: first.key, agent },
-            'exit 7',
-            nothing,
-          )
-          assert.is(ended?.code, 7, `${ended?.problem}\n${server.report()}`)
+          const came = await use(client, { ...login, hostKey: first.key, agent }, data)
+          assert.is(sha256(came), sha256(data), server.report())
         },
       ),
     )
@@ -80,8 +77,8 @@ async function refuse(client: PeerClient, first: KeyFile): Promise<void> {
     withOurServer(first.key, { auth: accepting(first) }, async (server) => {
       const proof = { key: other, path: '/nowhere' }
       const login = { port: server.port, username, hostKey: first.key, proof, agent }
-      const ended = await client.exec?.(login, 'exit 7', nothing).catch(() => undefined)
-      assert.is.not(ended?.code, 7, 'it came in')
+      const came = await use(client, login, data).catch((error: Error) => error)
+      assert.instance(came, Error, 'it came in')
       assert.is(server.connections.length, 0, 'it came in')
     }),
   )
@@ -103,16 +100,19 @@ async function lend(client: PeerClient, first: KeyFile): Promise<void> {
     return 7
   }
   const options = { auth: accepting(first), agentForwarding: true, exec }
-  const use = async (server: OurServer, forwardedAgent?: string): Promise<number | undefined> => {
+  const lendTo = async (
+    server: OurServer,
+    forwardedAgent?: string,
+  ): Promise<number | undefined> => {
     const login = { port: server.port, username, hostKey: first.key, proof: first }
     const forwarding = { ...login, ...(forwardedAgent && { forwardedAgent }) }
-    return (await client.exec?.(forwarding, 'use the agent', nothing))?.code
+    return (await client.exec?.(forwarding, 'use the agent', data))?.code
   }
   await withAgent([lent], (agent) =>
     withOurServer(first.key, options, async (server) => {
-      assert.is(await use(server, agent), 7, server.report())
+      assert.is(await lendTo(server, agent), 7, server.report())
       assert.ok(borrowed, 'the agent signed')
-      assert.is(await use(server), 1, 'an agent that nobody lent')
+      assert.is(await lendTo(server), 1, 'an agent that nobody lent')
     }),
   )
 }

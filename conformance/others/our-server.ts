@@ -1,5 +1,6 @@
 // Our server in this process, for one client of another implementation.
 
+import * as fs from 'node:fs/promises'
 import { createServer } from 'node:net'
 import {
   checkCertificate,
@@ -12,7 +13,15 @@ import {
   type Signer,
   serve,
 } from '@sandbox-ssh/protocol'
+import {
+  nodeFileSystem,
+  parseScpCommand,
+  type SftpFileSystem,
+  serveScp,
+  sftpServer,
+} from '@sandbox-ssh/sftp'
 import { parseCommand } from '../peers/command.ts'
+import { temporaryFolder } from '../peers/folder.ts'
 import type { Login } from '../peers/peer.ts'
 import { secret, username } from './user.ts'
 
@@ -39,6 +48,14 @@ export const commands: SessionHandler = async (session) => {
   }
   return command.code
 }
+
+/** The same, and scp. */
+const withScp =
+  (files: SftpFileSystem): SessionHandler =>
+  async (session) => {
+    const scp = parseScpCommand(session.command)
+    return scp === undefined ? commands(session) : serveScp(session.transport, files, scp)
+  }
 
 /** Lets in who has this key, a certificate of the authority, or the secret by this method. */
 export function accepting(
@@ -80,6 +97,7 @@ export async function withOurServer(
 }
 
 async function start(hostKey: Signer, options: Partial<ServerOptions>): Promise<OurServer> {
+  const files = nodeFileSystem(fs, { directory: temporaryFolder() })
   const connections: ServerConnection[] = []
   const errors: string[] = []
   const trace: string[] = []
@@ -87,7 +105,8 @@ async function start(hostKey: Signer, options: Partial<ServerOptions>): Promise<
     serve(nodeSocket(socket), {
       hostKeys: [hostKey],
       auth: {},
-      exec: commands,
+      exec: withScp(files),
+      subsystems: { sftp: sftpServer(files) },
       trace: (line) => trace.push(line),
       onError: (error) => errors.push(String(error)),
       ...options,

@@ -13,6 +13,7 @@ import { another, type Keys, keyFor } from './keys.ts'
 import { accepting, type OurServer, withOurServer } from './our-server.ts'
 import { proposalOfClient } from './proposal.ts'
 import type { Trial } from './trial.ts'
+import { use } from './use.ts'
 import { secret, username } from './user.ts'
 
 const MiB = 1 << 20
@@ -169,14 +170,6 @@ async function refuse(
     assert.instance(came, Error, 'it came in')
     assert.is(server.connections.length, 0, 'it came in')
   })
-}
-
-/** Sends data through the client and gives what comes back; throws unless all went well. */
-async function use(client: PeerClient, login: Login, data: Uint8Array): Promise<Uint8Array> {
-  if (client.exec === undefined) return (await client.copy?.(login, data)) ?? new Uint8Array()
-  const { code, stdout, problem } = await client.exec(login, 'cat; exit 7', data)
-  if (code !== 7) throw new Error(`${client.name} ended with ${code}: ${problem}`)
-  return stdout
 }
 
 function signerOf({ key, certificate }: KeyFile): Signer {

@@ -1,0 +1,11 @@
+// What a client of another implementation is used for.
+
+import type { Login, PeerClient } from '../peers/peer.ts'
+
+/** Sends data through the client and gives what comes back; throws unless all went well. */
+export async function use(client: PeerClient, login: Login, data: Uint8Array): Promise<Uint8Array> {
+  if (client.exec === undefined) return (await client.copy?.(login, data)) ?? new Uint8Array()
+  const { code, stdout, problem } = await client.exec(login, 'cat; exit 7', data)
+  if (code !== 7) throw new Error(`${client.name} ended with ${code}: ${problem}`)
+  return stdout
+}

@@ -1,0 +1,42 @@
+// curl as a peer, whose SSH is libssh2: it copies files by SFTP and runs no commands.
+
+import { spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { temporaryFolder } from './folder.ts'
+import type { PeerClient } from './peer.ts'
+import { run } from './run.ts'
+
+function absent(): string | undefined {
+  const { stdout } = spawnSync('curl', ['--version'], { encoding: 'utf8' })
+  return / libssh2\//.test(stdout ?? '') ? undefined : 'no curl with libssh2 (apt install curl)'
+}
+
+/** curl with the URLs of one protocol. */
+export function curl(scheme: 'sftp' | 'scp'): PeerClient {
+  return {
+    ...{ name: `libssh2 (curl, ${scheme})`, missing: absent(), rekeys: false },
+    secrets: ['password', 'keyboard-interactive'],
+    usesAgent: true,
+    copy: async ({ port, username, hostKey, proof, agent = '' }, data) => {
+      const folder = temporaryFolder()
+      const [up, down] = [join(folder, 'up'), join(folder, 'down')]
+      writeFileSync(up, data)
+      const trust = ['--hostpubsha256', hostKey.publicKey.fingerprint().replace('SHA256:', '')]
+      const identity =
+        'key' in proof && agent === ''
+          ? ['--user', `${username}:`, '--key', proof.path, '--pubkey', `${proof.path}.pub`]
+          : ['--user', `${username}:${'secret' in proof ? proof.secret : ''}`]
+      const common = ['--silent', '--show-error', '--compressed-ssh', ...trust, ...identity]
+      // Without the tilde the path would begin at the root.
+      const url = `${scheme}://127.0.0.1:${port}/~/file`
+      const transfers = [...common, '--upload-file', up, url, '--next', ...common, '-o', down, url]
+      const { code, stderr } = await run(['curl', '--disable', ...transfers], {
+        // It would look for keys of the user.
+        env: { HOME: folder, SSH_AUTH_SOCK: agent },
+      })
+      if (code !== 0) throw new Error(`curl ended with ${code}: ${stderr}`)
+      return readFileSync(down)
+    },
+  }
+}
