@@ -1,25 +1,2 @@
-// uvu has no time limits: a promise that must settle is told how long it may take.
-
-/** Limits are meant for an idle machine; a busy one gets so many times as long. */
-const PATIENCE = 4
-
-/** `promise`, or a rejection naming `what` once `ms` have passed, times our patience. */
-export function within<T>(ms: number, promise: Promise<T>, what = 'this'): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const limitMs = ms * PATIENCE
-    const late = (): void => reject(new Error(`${what} took longer than ${limitMs} ms`))
-    const timer = setTimeout(late, limitMs)
-    promise.then(resolve, reject).finally(() => clearTimeout(timer))
-  })
-}
-
-/** The reason for which `promise` rejects; an error if it does not. */
-export async function rejection(promise: Promise<unknown>): Promise<unknown> {
-  let value: unknown
-  try {
-    value = await promise
-  } catch (error) {
-    return error
-  }
-  throw new Error(`expected a rejection, got ${String(value)}`)
-}
+// Limits for what may wait for ever.
+export { rejection, within } from '../../../scripts/within.ts'
