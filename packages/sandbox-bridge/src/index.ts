@@ -14,6 +14,7 @@ export {
 } from './carriers/stdio.ts'
 export { type DialOptions, dialUnix } from './carriers/unix.ts'
 export { dialVsock, dialVsockUnix } from './carriers/vsock.ts'
+export { SshClientBuilder } from './client-builder.ts'
 export type { PeerAddresses } from './environment.ts'
 export {
   type ForwardClient,

@@ -1,4 +1,5 @@
 /** `sandbox(…).ssh()`: makes clients into a sandbox and servers in front of it. */
+import { SshClientBuilder } from './client-builder.ts'
 import type { Sandbox } from './sandbox.ts'
 import type { SshServerOptions } from './server/options.ts'
 import { prepareServer } from './server/prepare.ts'
@@ -36,6 +37,18 @@ export class SandboxSshOps {
    */
   openClient(options: SshClientOptions = {}): Promise<SshClient> {
     return SshClient.open(this.#sandbox, options)
+  }
+
+  /** The same under the name of microsandbox's other SDKs. */
+  connect(options: SshClientOptions = {}): Promise<SshClient> {
+    return this.openClient(options)
+  }
+
+  /** The same with options that a function says on a builder. */
+  connectWith(configure: (builder: SshClientBuilder) => unknown): Promise<SshClient> {
+    const builder = new SshClientBuilder()
+    configure(builder)
+    return this.openClient(builder.options)
   }
 
   /** The same under the name that some of microsandbox's samples use. */
