@@ -134,5 +134,10 @@ _msb() {
 if [[ $funcstack[1] == _msb ]]; then _msb "$@"; else compdef _msb msb; fi
 `
 
-const FISH = `complete -c msb -a '(msb ssh complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+// Files are for where nothing of ours fits; the question is asked once for both.
+const FISH = `function __msb_found
+  set -g __msb_candidates (msb ssh complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+  test (count $__msb_candidates) -gt 0
+end
+complete -c msb -f -n __msb_found -a '$__msb_candidates'
 `

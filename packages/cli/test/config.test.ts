@@ -1,6 +1,7 @@
 /** `msb ssh config` and `keys`: OpenSSH's programs get in without a question. */
 // Time limit: 240 s
 import { spawn, spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import {
   chmodSync,
   lstatSync,
@@ -66,6 +67,30 @@ test('ssh, scp, sftp and rsync get in by that name, and ask nothing', async () =
   assert.is(rsync.code, 0, rsync.stderr)
   const found = await run('ssh', '-F', userConfig, HOST, 'cat by-sftp by-rsync')
   assert.is(found.stdout.toString(), 'contentscontents')
+})
+
+test('git clones from the sandbox and pushes to it by that name', async () => {
+  const ssh = `ssh -F ${userConfig}`
+  const git = (cwd: string, ...args: string[]): Promise<Finished> => {
+    const identity = ['-c', 'user.name=Ada', '-c', 'user.email=ada@example.org']
+    const env = { PATH: process.env['PATH'] ?? '', HOME: home, GIT_SSH_COMMAND: ssh }
+    const all = [...identity, ...args]
+    return finished(spawn('git', all, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] }))
+  }
+  const made = await run('ssh', '-F', userConfig, HOST, 'git init -q --bare -b main repo.git')
+  assert.is(made.code, 0, made.stderr)
+  const clone = await git(home, 'clone', '-q', `${HOST}:repo.git`, 'clone')
+  assert.is(clone.code, 0, clone.stderr)
+  const here = join(home, 'clone')
+  // Enough for packs of many packets, in both directions.
+  writeFileSync(join(here, 'large'), randomBytes(3_000_000))
+  await git(here, 'add', '.')
+  await git(here, 'commit', '-q', '-m', 'one')
+  const push = await git(here, 'push', '-q', 'origin', 'HEAD:main')
+  assert.is(push.code, 0, push.stderr)
+  const again = await git(home, 'clone', '-q', `ssh://${HOST}/~/repo.git`, 'again')
+  assert.is(again.code, 0, again.stderr)
+  assert.ok(readFileSync(join(home, 'again', 'large')).equals(readFileSync(join(here, 'large'))))
 })
 
 test('a sandbox with another host key is refused, not asked about', async () => {

@@ -61,7 +61,7 @@ test('bash completes, colons included', async () => {
 
 test('the other scripts are printed, and other shells are wrong usage', async () => {
   assert.match((await msb(['ssh', 'completion', 'zsh'])).stdout.toString(), /^#compdef msb\n/)
-  assert.match((await msb(['ssh', 'completion', 'fish'])).stdout.toString(), /^complete -c msb /)
+  assert.match((await msb(['ssh', 'completion', 'fish'])).stdout.toString(), /^complete -c msb /m)
   assert.is((await msb(['ssh', 'completion', 'csh'])).code, 2)
 })
 
