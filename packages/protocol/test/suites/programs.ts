@@ -3,10 +3,12 @@ import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 
-function isInstalled(program: string): boolean {
-  return (process.env['PATH'] ?? '').split(':').some((folder) => {
+/** Where a program is, if it is installed. */
+export function programPath(program: string): string | undefined {
+  const paths = (process.env['PATH'] ?? '').split(':').map((folder) => join(folder, program))
+  return paths.find((path) => {
     try {
-      accessSync(join(folder, program), constants.X_OK)
+      accessSync(path, constants.X_OK)
       return true
     } catch {
       return false
@@ -23,7 +25,7 @@ export function testWith(
   name: string,
   run: () => void | Promise<void>,
 ): void {
-  const missing = programs.filter((program) => !isInstalled(program))
+  const missing = programs.filter((program) => programPath(program) === undefined)
   if (missing.length === 0 || process.env['CI'] !== undefined) test(name, run)
   else test.skip(`${name} (${missing.join(' and ')} not installed)`, run)
 }
