@@ -1,21 +1,19 @@
-// Every code sample in docs/, the READMEs and the doc comments is run. The compiler has its say in
-// `npm run check`.
+// Every sample of code in docs/, the READMEs and the doc comments is run. The compiler has its say in
+// `npm run check`; sessions in a shell are in sessions.test.ts.
 // Time limit: 240 s
 
-import { existsSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { temporaryFolder } from '../../conformance/peers/folder.ts'
 import { run } from '../../conformance/peers/run.ts'
-import { parseArguments } from '../../packages/cli/src/args.ts'
 import { scratch } from '../bundle.mjs'
 // The samples need `msb` and its guest program, which the test runner builds for who imports it.
 import '../programs.ts'
 import { findRuntime, runtimeCommands } from '../runtimes.ts'
 import { loadPrograms, type SampleProgram, writePrograms } from './sample-programs.ts'
-import { isAsPromised, notRun, promisedLines, readSamples, type Sample } from './samples.ts'
-import { SampleShell, shellSteps } from './shell-samples.ts'
+import { isAsPromised, notRun, promisedLines, readSamples } from './samples.ts'
 
 const samples = readSamples()
 const place = ({ file, line }: { file: string; line: number }): string => `${file}:${line}`
@@ -65,70 +63,6 @@ for (const sample of samples.filter(({ language }) => language === 'js')) {
     assert.is(code, 0, stderr)
     assert.equal(stdout.toString().trimEnd().split('\n'), promisedLines(sample))
   })
-}
-
-/** Programs that sessions use, and that a machine may lack. */
-const optional = ['ssh', 'scp', 'sftp', 'rsync', 'ssh-keygen', 'ssh-add']
-
-function missingProgram(page: readonly Sample[]): string | undefined {
-  const typed = page.flatMap(shellSteps).map(({ command }) => command)
-  return optional.find(
-    (name) =>
-      typed.some((command) => new RegExp(`(?:^|[|;&] *)${name}\\b`, 'm').test(command)) &&
-      !existsSync(`/usr/bin/${name}`),
-  )
-}
-
-const pages = new Map<string, Sample[]>()
-for (const sample of samples.filter(({ language }) => language === 'console')) {
-  pages.set(sample.file, [...(pages.get(sample.file) ?? []), sample])
-}
-
-for (const [file, page] of pages) {
-  const missing = process.env['CI'] ? undefined : missingProgram(page)
-  const add = missing === undefined ? test : test.skip
-  add(
-    `the sessions of ${file} go as they are shown${missing ? `: no ${missing}` : ''}`,
-    async () => {
-      const shell = new SampleShell()
-      try {
-        for (const sample of page) {
-          for (const { command, expected, line } of shellSteps(sample)) {
-            const { printed } = await shell.type(command)
-            if (isAsPromised(printed, expected)) continue
-            assert.equal(printed.trimEnd().split('\n'), expected, `${file}:${line}: $ ${command}`)
-          }
-        }
-      } finally {
-        shell.end()
-      }
-    },
-  )
-}
-
-test('the command line knows every form of msb that is shown', () => {
-  const wrong = samples
-    .filter(({ language }) => language === 'sh')
-    .flatMap((sample) =>
-      sample.code.split('\n').flatMap((text, index) => {
-        const words = msbWords(text)
-        if (words === undefined) return []
-        const { command } = parseArguments(words, { version: '0', env: {} })
-        return command.type === 'usage'
-          ? [`${sample.file}:${sample.line + index}: ${text}\n${command.text}`]
-          : []
-      }),
-    )
-  assert.equal(wrong, [])
-})
-
-/** The arguments of `msb ssh` in a line of a shell; undefined if it is about something else. */
-function msbWords(text: string): string[] | undefined {
-  const [, line] = /(?:^|[|(] *|npx )msb (ssh\b[^|#>&]*)/.exec(text) ?? []
-  return line
-    ?.trim()
-    .match(/'[^']*'|"[^"]*"|\S+/g)
-    ?.map((word) => word.replaceAll(/^['"]|['"]$/g, ''))
 }
 
 test.run()

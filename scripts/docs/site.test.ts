@@ -1,9 +1,12 @@
 // The site is built from what is in the clone; no link leads nowhere and nothing is loaded from
 // elsewhere.
 
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { commandTree } from '../../packages/cli/src/args.ts'
+import { root } from '../bundle.mjs'
 import { readApi } from './api.ts'
 import { apiPageName } from './api-page.ts'
 import { highlight } from './highlight.ts'
@@ -34,6 +37,19 @@ test('every command and option of msb is in its reference', () => {
     assert.ok(text.includes(`msb ssh ${command.name()}`), command.name())
     for (const { long, hidden } of command.options) {
       if (!hidden && long) assert.ok(text.includes(long), `${command.name()} ${long}`)
+    }
+  }
+})
+
+test('every code of an error is explained', () => {
+  const text = readFileSync(join(root, 'docs/troubleshooting.md'), 'utf8')
+  const unions = api
+    .flatMap(({ exports }) => exports)
+    .filter(({ name }) => name === 'SshErrorCode' || name === 'SandboxErrorCode')
+  assert.is(unions.length, 2)
+  for (const { signatures } of unions) {
+    for (const [, code = ''] of signatures.join().matchAll(/\| '([A-Z_]+)'/g)) {
+      assert.ok(text.includes(`\`${code}\``), code)
     }
   }
 })

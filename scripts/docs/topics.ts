@@ -50,6 +50,15 @@ export function topicsOf(entry: ApiEntry): Topic[] {
       pattern.test(`${packageName}:${file.slice(folder.length + 1)}`),
     )?.[0] ?? 'More'
   return [...topics.map(([title]) => title), 'More']
-    .map((title) => ({ title, exports: entry.exports.filter((each) => titleOf(each) === title) }))
+    .map((title) => ({
+      title,
+      exports: entry.exports.filter((each) => titleOf(each) === title).sort(callableFirst),
+    }))
     .filter(({ exports }) => exports.length > 0)
+}
+
+/** What is called comes before what is only a type; sorting keeps the order otherwise. */
+function callableFirst(a: ApiExport, b: ApiExport): number {
+  const rank = ({ kind }: ApiExport): number => (kind === 'interface' || kind === 'type' ? 1 : 0)
+  return rank(a) - rank(b)
 }
