@@ -3,7 +3,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { findPrograms } from '../../packages/sandbox-bridge/src/local/programs.ts'
 import { root } from '../../scripts/bundle.mjs'
 import { missing } from '../peers/installed.ts'
@@ -48,16 +48,16 @@ export function guestsMissing(): string | undefined {
 export interface ImageOptions {
   /** Kernel modules to load, by name; those they need come before them. */
   readonly modules?: readonly string[]
-  /** Programs of this machine, with their libraries, at their own paths. */
+  /** Programs of this machine, with their libraries; they will be in `/usr/bin`. */
   readonly programs?: readonly string[]
-  /** Other files, by their paths in the guest. */
-  readonly files?: Readonly<Record<string, string | Uint8Array>>
+  /** Copies of files of this machine, by their paths in the guest. */
+  readonly copies?: Readonly<Record<string, string>>
   /** Shell commands that run once everything is mounted; the machine ends with them. */
   readonly start: string
 }
 
 /** Writes the first file system of a guest. */
-export function writeImage(path: string, kernel: Kernel, options: ImageOptions): void {
+export function writeImage(target: string, kernel: Kernel, options: ImageOptions): void {
   const { guest, node, pty } = findPrograms()
   const busybox = realpathSync(which('busybox'))
   const programs = [
@@ -65,11 +65,10 @@ export function writeImage(path: string, kernel: Kernel, options: ImageOptions):
     node,
     ...(options.programs ?? []).map((name) => realpathSync(which(name))),
   ]
-  const archive = new Archive(path)
+  const archive = new Archive(target)
   for (const folder of ['proc', 'sys', 'dev', 'tmp', 'root', 'run']) archive.folder(folder)
   for (const program of programs.slice(1)) {
-    if (dirname(program) !== '/usr/bin') archive.link(`/usr/bin/${basename(program)}`, program)
-    archive.copy(program, program)
+    archive.copy(`/usr/bin/${basename(program)}`, program)
   }
   archive.copy('/bin/busybox', busybox)
   for (const applet of execFileSync(busybox, ['--list'], { encoding: 'utf8' }).split('\n')) {
@@ -82,7 +81,7 @@ export function writeImage(path: string, kernel: Kernel, options: ImageOptions):
   }
   archive.file('/etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n')
   archive.file('/etc/hosts', '127.0.0.1 localhost\n')
-  for (const [file, content] of Object.entries(options.files ?? {})) archive.file(file, content)
+  for (const [path, source] of Object.entries(options.copies ?? {})) archive.copy(path, source)
   const modules = inOrder(kernel, [...BASE_MODULES, ...(options.modules ?? [])])
   for (const module of modules) archive.copy(`/modules/${basename(module)}`, module, 0o644)
   archive.file('/init', init(modules, options.start), 0o755)

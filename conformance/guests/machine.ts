@@ -20,10 +20,11 @@ export interface Machine {
   stop(): Promise<void>
 }
 
+/** For the first file system, once as it came and once unpacked, and what runs. */
 const MEMORY_MIB = 512
 
 /** Starts a machine; it boots while the caller goes on. */
-export function startMachine(image: ImageOptions): Machine {
+export function startMachine(image: ImageOptions, memoryMiB: number = MEMORY_MIB): Machine {
   const kernel = findKernel()
   if (kernel === undefined) throw new Error('there is no kernel for guests')
   const folder = temporaryFolder()
@@ -39,7 +40,7 @@ export function startMachine(image: ImageOptions): Machine {
     'qemu-system-x86_64',
     [
       ...['-nodefaults', '-no-user-config', '-display', 'none'],
-      ...['-accel', 'tcg', '-cpu', 'max', '-smp', '2', '-m', `${MEMORY_MIB}`],
+      ...['-accel', 'tcg', '-cpu', 'max', '-smp', '2', '-m', `${memoryMiB}`],
       ...['-kernel', kernel.image, '-initrd', disk, '-append', 'console=ttyS0 quiet panic=1'],
       ...['-serial', `file:${serial}`, '-monitor', 'stdio', '-device', 'virtio-serial-pci'],
       // Another port comes first: only its name tells the guest which is the agent's.

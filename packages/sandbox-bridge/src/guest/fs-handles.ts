@@ -1,10 +1,11 @@
 /** Open files and directories of one client, and the streams on them. */
-import { constants, type Dir } from 'node:fs'
+import { constants } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import type { FsEntry, FsOps, OpenOptions } from '../agent/messages.ts'
 import { errorNumber } from './errno.ts'
 import {
   entryOf,
+  type Folder,
   FsFailure,
   nextEntries,
   openDirectory,
@@ -35,7 +36,7 @@ interface OpenFile {
 interface OpenDirectory {
   readonly kind: 'directory'
   readonly path: string
-  readonly dir: Dir
+  readonly dir: Folder
 }
 
 /** A handle; whatever is done with it is done in the order it was asked for. */

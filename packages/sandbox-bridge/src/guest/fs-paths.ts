@@ -1,5 +1,5 @@
 /** Filesystem operations by path, with the semantics and the texts of the agent. */
-import { constants, type Dir, type Stats } from 'node:fs'
+import { constants, type Stats } from 'node:fs'
 import {
   chmod,
   chown,
@@ -10,6 +10,7 @@ import {
   mkdir,
   open,
   opendir,
+  readdir,
   readlink,
   realpath,
   rename,
@@ -163,7 +164,7 @@ export function list({ path }: FsOps['List']): Promise<readonly FsEntry[]> {
     const dir = await openDirectory(path)
     try {
       const entries = await nextEntries(dir, path, Number.POSITIVE_INFINITY, LIST_BYTES_MAX)
-      if (entries.length > 0 && (await dir.read()) !== null) {
+      if (entries.length > 0 && (await dir.next()) !== undefined) {
         throw new FsFailure(`directory too large for one reply; read it in parts`)
       }
       return entries
@@ -173,17 +174,34 @@ export function list({ path }: FsOps['List']): Promise<readonly FsEntry[]> {
   })
 }
 
+/** An open directory. */
+export interface Folder {
+  /** The next name; as bytes, or one that is not UTF-8 could not even be looked at. */
+  next(): Promise<Buffer | undefined>
+  close(): Promise<void>
+}
+
 /** Opens a directory for `nextEntries`. */
-export function openDirectory(path: string): Promise<Dir> {
-  return step('opendir', () =>
-    // Names come as bytes, or one that is not UTF-8 could not even be looked at.
-    opendir(systemPath(path), { encoding: 'buffer' as BufferEncoding }),
-  )
+export function openDirectory(path: string): Promise<Folder> {
+  return step('opendir', async () => {
+    const given = systemPath(path)
+    if ('Bun' in globalThis) {
+      // Its `opendir` has no names as bytes, and reads all of them at once as well.
+      const names = (await readdir(given, { encoding: 'buffer' })).values()
+      return { next: async () => names.next().value, close: async () => {} }
+    }
+    const dir = await opendir(given, { encoding: 'buffer' as BufferEncoding })
+    return {
+      // The declared type does not know the encoding asked for above.
+      next: async () => (await dir.read())?.name as unknown as Buffer | undefined,
+      close: () => dir.close(),
+    }
+  })
 }
 
 /** Up to `limit` entries, fewer if their paths grow long; none at the end. */
 export async function nextEntries(
-  dir: Dir,
+  dir: Folder,
   path: string,
   limit: number,
   bytesMax: number = LISTED_BYTES_MAX,
@@ -191,10 +209,8 @@ export async function nextEntries(
   const prefix = path.endsWith('/') ? path : `${path}/`
   const entries: FsEntry[] = []
   for (let bytes = 0; entries.length < limit && bytes < bytesMax; ) {
-    const found = await dir.read()
-    if (found === null) break
-    // The declared type does not know the encoding asked for above.
-    const raw = found.name as unknown as Buffer
+    const raw = await dir.next()
+    if (raw === undefined) break
     const shown = prefix + raw.toString('utf8')
     const real = Buffer.concat([Buffer.from(systemPath(prefix)), raw])
     entries.push(await entryOrNothing(shown, real))

@@ -9,14 +9,15 @@
  */
 import { spawn } from 'node:child_process'
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
-import { Socket } from 'node:net'
+import type { Readable, Writable } from 'node:stream'
+import { readFrom, writeTo } from './descriptor.ts'
 import { stdioOf } from './stdio.ts'
 
 /** A program's streams: our ends, and its own for starting it. */
 export interface Pipes {
-  readonly stdin: Socket
-  readonly stdout: Socket
-  readonly stderr: Socket
+  readonly stdin: Writable
+  readonly stdout: Readable
+  readonly stderr: Readable
   /** Descriptors 0, 1 and 2 of the program; to be closed here once it has them. */
   readonly program: readonly [number, number, number]
 }
@@ -59,9 +60,9 @@ export async function openPipes(): Promise<Pipes | undefined> {
       end(c, constants.O_WRONLY),
     ] as const
     return {
-      stdin: new Socket({ fd: stdin, readable: false, writable: true }),
-      stdout: new Socket({ fd: stdout, readable: true, writable: false }),
-      stderr: new Socket({ fd: stderr, readable: true, writable: false }),
+      stdin: writeTo(stdin),
+      stdout: readFrom(stdout, 'pipe'),
+      stderr: readFrom(stderr, 'pipe'),
       program,
     }
   } catch {

@@ -5,12 +5,13 @@
  * hang when input is not read, and hide why a program could not be started.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, constants, existsSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
-import { ReadStream } from 'node:tty'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { setupFailure, tool } from './command.ts'
+import { readFrom, writeFully } from './descriptor.ts'
 import { keepFromPrograms, stdioOf } from './stdio.ts'
 import { sttyArguments } from './terminal-modes.ts'
 
@@ -23,7 +24,9 @@ interface Binding {
 /** An open terminal, seen from its inner end. */
 export interface Terminal {
   /** What programs write to it. Never ends by itself: `drain` tells when there is nothing more. */
-  readonly output: ReadStream
+  readonly output: Readable
+  /** Its path, such as `/dev/pts/3`. */
+  readonly path: string
   /** The programs' end. It stays open here as well, for the sake of `output`. */
   readonly slave: number
   /** Types; resolves when it has been taken, or with what went wrong. */
@@ -61,7 +64,7 @@ export function openTerminal(columns: number, rows: number): Terminal {
   } finally {
     closeSync(pair.slave)
   }
-  return new OpenTerminal(binding, pair.master, slave)
+  return new OpenTerminal(binding, pair.master, slave, pair.pty)
 }
 
 /**
@@ -72,36 +75,25 @@ export function openTerminal(columns: number, rows: number): Terminal {
  * that does not read would stop the guest.
  */
 class OpenTerminal implements Terminal {
-  readonly output: ReadStream
+  readonly output: Readable
   readonly slave: number
+  readonly path: string
   readonly #binding: Binding
   readonly #fd: number
   readonly #release: () => void
   #open = true
 
-  constructor(native: Binding, fd: number, slave: number) {
+  constructor(native: Binding, fd: number, slave: number, path: string) {
+    this.path = path
     this.#binding = native
     this.#fd = fd
     this.slave = slave
     this.#release = keepFromPrograms(fd)
-    this.output = new ReadStream(fd)
+    this.output = readFrom(fd, 'terminal')
   }
 
-  async write(chunk: Uint8Array): Promise<unknown> {
-    let delayMs = 0
-    for (let at = 0; at < chunk.length; ) {
-      if (!this.#open) return Object.assign(new Error('terminal closed'), { code: 'EIO' })
-      try {
-        at += writeSync(this.#fd, chunk, at, Math.min(chunk.length - at, WRITE_BYTES))
-        delayMs = 0
-      } catch (error) {
-        if (!isCode(error, 'EAGAIN')) return error
-        // Nothing tells when there is room again, so it is tried, ever more rarely.
-        await pause(delayMs)
-        delayMs = Math.min(delayMs === 0 ? 1 : delayMs * 2, RETRY_MS_MAX)
-      }
-    }
-    return undefined
+  write(chunk: Uint8Array): Promise<unknown> {
+    return writeFully(this.#fd, chunk, () => this.#open)
   }
 
   drain(): Uint8Array | undefined {
@@ -129,18 +121,8 @@ class OpenTerminal implements Terminal {
   }
 }
 
-/** One read, which a terminal never fills, and one write, which it may refuse in part. */
+/** One read, which a terminal never fills. */
 const READ_BYTES = 16 * 1024
-const WRITE_BYTES = 4 * 1024
-const RETRY_MS_MAX = 50
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => (ms === 0 ? setImmediate(resolve) : setTimeout(resolve, ms)))
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
-}
 
 /** Sets the modes a client asked for, before the program starts. What cannot be set stays. */
 export async function applyModes(
