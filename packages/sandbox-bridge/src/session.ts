@@ -82,7 +82,7 @@ async function start(
       env: sessionEnvironment(user, guest.settings, session, peer),
       cwd: user.directory,
       user: user.agentUser,
-      pty: session.pty,
+      pty: session.pty === undefined ? undefined : { ...session.pty, pathVariable: 'SSH_TTY' },
     },
     { signal: session.signal },
   )

@@ -265,6 +265,12 @@ for (const [name, guest] of [
   })
 
   if (ours) {
+    add('SSH_TTY is the terminal, and nothing without one', async ({ client }) => {
+      const command = '[ "$SSH_TTY" = "$(tty)" ] && echo "same $SSH_TTY"'
+      assert.match((await client.run(command, { pty: {} })).text(), /^same \/dev\/pts\/\d+\r\n$/)
+      assert.is((await client.run('echo "$SSH_TTY"')).text(), '\n')
+    })
+
     add('terminal modes of the client are in force', async ({ client }) => {
       const modes = { ECHO: 0, VINTR: 0x18 }
       const result = await client.run('stty -a', { pty: { modes } })

@@ -41,6 +41,8 @@ export type Feature =
   | 'exit-signal'
   /** `core.exec.request.modes`. */
   | 'pty-modes'
+  /** `exec.request` may name a variable that tells the program its terminal. */
+  | 'tty-env'
 
 /** `core.ready`: the guest's first word, cached by the relay for every client. */
 export interface Ready {
@@ -128,6 +130,8 @@ export interface ExecRequest {
   /** Extension: size in pixels. */
   readonly xpixel?: number | undefined
   readonly ypixel?: number | undefined
+  /** Extension `tty-env`: the variable that is set to the path of the terminal. */
+  readonly tty_env?: string | undefined
   /** Extension `window`: bytes of output the guest may send before more credit comes. */
   readonly window?: number | undefined
 }
@@ -497,6 +501,7 @@ export const messages: { readonly [T in MessageType]: MessageSpec<Payloads[T]> }
       modes: omitted(mapOf(u32)),
       xpixel: omitted(u16),
       ypixel: omitted(u16),
+      tty_env: omitted(text),
       window: omitted(u32),
     }),
   ),

@@ -29,6 +29,8 @@ export interface PtySize {
   readonly heightPixels?: number | undefined
   /** Names of RFC 4254 §8 to values; ignored by guests without `pty-modes`. */
   readonly modes?: Readonly<Record<string, number>> | undefined
+  /** Variable for the path of the terminal; ignored by guests without `tty-env`. */
+  readonly pathVariable?: string | undefined
 }
 
 /** How a program ended. */
@@ -315,6 +317,9 @@ function execRequest(link: Link, options: ExecOptions): ExecRequest {
   return {
     ...request,
     ...(link.has('window') ? { window: OUTPUT_WINDOW_BYTES } : {}),
+    ...(pty?.pathVariable !== undefined && link.has('tty-env')
+      ? { tty_env: pty.pathVariable }
+      : {}),
     ...(pty !== undefined && link.has('pty-modes')
       ? {
           modes: new Map(Object.entries(pty.modes ?? {})),

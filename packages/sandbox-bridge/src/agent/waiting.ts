@@ -6,7 +6,13 @@ export async function limited<T>(work: Promise<T>, ms: number, signal?: AbortSig
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new AgentError('timeout', `no handshake from the agent relay within ${ms} ms`)),
+      () =>
+        reject(
+          new AgentError(
+            'timeout',
+            `no handshake from the agent relay within ${ms} ms; the sandbox may still be starting`,
+          ),
+        ),
       ms,
     )
   })

@@ -62,7 +62,13 @@ export const CLIENTS_MAX = 128
 /** Ids of one client, as the relay divides them. */
 const STEP = Math.floor(0xffff_ffff / CLIENTS_MAX)
 
-const ALL_FEATURES: readonly Feature[] = ['input-ack', 'window', 'exit-signal', 'pty-modes']
+const ALL_FEATURES: readonly Feature[] = [
+  'input-ack',
+  'window',
+  'exit-signal',
+  'pty-modes',
+  'tty-env',
+]
 
 /** Makes a guest out of this process: its files, its network, its processes. */
 export function guestAgent(options: GuestAgentOptions = {}): GuestAgent {

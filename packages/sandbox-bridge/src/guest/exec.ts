@@ -180,9 +180,10 @@ export class ExecSession implements GuestSession {
       if (this.#abandoned) throw setupFailure('other', 'the client is gone')
       if (command.user !== undefined) fchownSync(terminal.slave, command.user.uid, -1)
       const { slave } = terminal
+      const variable = this.#request.tty_env
       const child = spawn(tool('setsid'), ['-c', '--', command.file, ...command.args], {
         cwd: command.cwd,
-        env: command.env,
+        env: { ...command.env, ...(variable === undefined ? {} : { [variable]: terminal.path }) },
         stdio: stdioOf([slave, slave, slave]),
       })
       this.#child = child
