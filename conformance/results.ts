@@ -22,7 +22,9 @@ const results: Result[] = []
 process.once('exit', () => {
   const folder = process.env['CONFORMANCE_RESULTS']
   if (folder === undefined) return
-  const program = relative(root, process.argv[1] ?? '').replaceAll(/\W+/g, '-')
+  // The same at each run, so that a later one takes the place of an earlier one.
+  const path = relative(root, process.argv[1] ?? '').replace(/^\.build\/[^/]*\//, '')
+  const program = path.replaceAll(/\W+/g, '-')
   writeFileSync(join(folder, `${program}.json`), JSON.stringify(results))
 })
 

@@ -1,5 +1,5 @@
 // What certificates restrict, with ssh and our server, and with sshd and our client; they are made
-// by ssh-keygen. That each kind of them works at all: others/openssh.test.ts.
+// by ssh-keygen. That each kind of them works at all: others/openssh-client.test.ts.
 
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect as connectTcp } from 'node:net'

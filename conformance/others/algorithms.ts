@@ -2,6 +2,7 @@
 
 import { type Algorithms, defaultCrypto, modern } from '@sandbox-ssh/protocol'
 import { zlibOpenssh } from '@sandbox-ssh/protocol/compression'
+import { umac64, umac64Etm, umac128, umac128Etm } from '@sandbox-ssh/protocol/umac'
 import type { PeerClient } from '../peers/peer.ts'
 import type { Proposal } from './proposal.ts'
 
@@ -14,7 +15,12 @@ export interface Choice {
   readonly narrow: (algorithms: Algorithms) => Algorithms
 }
 
-const ours: Algorithms = { ...modern(defaultCrypto()), compression: [zlibOpenssh] }
+const sound = modern(defaultCrypto())
+const ours: Algorithms = {
+  ...sound,
+  macs: [...sound.macs, umac128Etm, umac64Etm, umac128, umac64],
+  compression: [zlibOpenssh],
+}
 
 /** Every algorithm of ours that a peer proposes too. */
 export function shared(proposal: Proposal): readonly Choice[] {

@@ -79,13 +79,19 @@ export function forwardsOfServer(
     name: kind,
     run: () =>
       withOurClient(server, keys, {}, async (client) => {
-        const came = await (kind.startsWith('-R') ? listened(client, kind) : reached(client, kind))
+        const came = await (kind.startsWith('-R')
+          ? listened(client, kind, peer.keepsListening)
+          : reached(client, kind))
         assert.is(sha256(came), sha256(data))
       }),
   }))
 }
 
-async function listened(client: Client, kind: ForwardKind): Promise<Uint8Array> {
+async function listened(
+  client: Client,
+  kind: ForwardKind,
+  keepsListening = false,
+): Promise<Uint8Array> {
   const place = anywhere(kind)
   const listener =
     'path' in place
@@ -100,7 +106,11 @@ async function listened(client: Client, kind: ForwardKind): Promise<Uint8Array> 
   }
   const near = 'path' in place ? place : { port: listener.port }
   const [came] = await Promise.all([exchange(near, data), answer()])
-  await listener.close()
+  const closed = listener.close().then(
+    () => true,
+    () => false,
+  )
+  assert.is(await closed, !keepsListening)
   return came
 }
 

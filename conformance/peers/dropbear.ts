@@ -4,9 +4,10 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Daemon, startDaemon } from './daemon.ts'
 import { temporaryFolder } from './folder.ts'
+import { byOptions, type Forwarding } from './forwarder.ts'
 import { missing } from './installed.ts'
 import { freePort } from './openssh.ts'
-import type { KeyFile, Login, PeerClient, PeerServer, RunningPeer } from './peer.ts'
+import type { ForwardKind, KeyFile, Login, PeerClient, PeerServer, RunningPeer } from './peer.ts'
 import { output, run } from './run.ts'
 import { madeUpUser } from './user.ts'
 
@@ -22,26 +23,47 @@ function convert({ path }: KeyFile): Promise<string> {
   return promise
 }
 
+/** What it forwards in both roles; its server alone also connects to Unix sockets. */
+const forwards: readonly ForwardKind[] = ['-L to a TCP port', '-R of a TCP port']
+
+/** The command line of `dbclient`, without command, and its environment. */
+async function commandFor(
+  { port, username, hostKey, proof, agent, forwardedAgent }: Login,
+  options: readonly string[],
+): ReturnType<Forwarding> {
+  const home = temporaryFolder()
+  mkdirSync(join(home, '.ssh'))
+  // It knows hosts without their ports, and takes a comment for a part of the key.
+  const [type, base64] = `${hostKey.publicKey}`.split(' ')
+  writeFileSync(join(home, '.ssh/known_hosts'), `127.0.0.1 ${type} ${base64}\n`)
+  const identity = 'key' in proof && agent === undefined ? ['-i', await convert(proof)] : []
+  const forwarding = forwardedAgent === undefined ? [] : ['-A']
+  const target = ['-p', `${port}`, `${username}@127.0.0.1`]
+  return {
+    command: ['dbclient', ...identity, ...forwarding, ...options, ...target],
+    env: {
+      HOME: home,
+      SSH_AUTH_SOCK: agent ?? forwardedAgent ?? '',
+      ...('secret' in proof && { DROPBEAR_PASSWORD: proof.secret }),
+    },
+  }
+}
+
 /** `dbclient`. */
 export const dbclient: PeerClient = {
   name: 'dropbear',
   missing: missing('dropbear-bin', ['dbclient', 'dropbearconvert']),
   secrets: ['password', 'keyboard-interactive'],
   rekeys: false,
-  exec: async ({ port, username, hostKey, proof }: Login, command, stdin) => {
-    const home = temporaryFolder()
-    mkdirSync(join(home, '.ssh'))
-    // It knows hosts without their ports, and takes a comment for a part of the key.
-    const [type, base64] = `${hostKey.publicKey}`.split(' ')
-    writeFileSync(join(home, '.ssh/known_hosts'), `127.0.0.1 ${type} ${base64}\n`)
-    const identity = 'key' in proof ? ['-i', await convert(proof)] : []
-    const env = { HOME: home, ...('secret' in proof && { DROPBEAR_PASSWORD: proof.secret }) }
-    const target = [`${username}@127.0.0.1`, command]
-    const ran = await run(['dbclient', '-T', '-p', `${port}`, ...identity, ...target], {
-      ...{ stdin, env },
-    })
+  forwards,
+  usesAgent: true,
+  forwardsAgent: true,
+  exec: async (login, command, stdin) => {
+    const { command: program, env = {} } = await commandFor(login, ['-T'])
+    const ran = await run([...program, command], { stdin, env })
     return { code: ran.code, stdout: ran.stdout, problem: ran.stderr }
   },
+  ...byOptions((login, options) => commandFor(login, ['-N', ...options])),
 }
 
 /** `dropbear`. */
@@ -53,6 +75,9 @@ export const dropbear: PeerServer = {
   secrets: ['password'],
   rekeys: false,
   hostKeysMax: 4,
+  keepsListening: true,
+  forwards: [...forwards, '-L to a Unix socket'],
+  forwardsAgent: true,
   start: async (setup) => {
     const folder = temporaryFolder()
     const env = await madeUpUser(folder, setup)

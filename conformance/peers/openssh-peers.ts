@@ -4,11 +4,48 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { askpass } from './askpass.ts'
 import { temporaryFolder } from './folder.ts'
+import { byOptions } from './forwarder.ts'
 import { missing } from './installed.ts'
 import { startSshdWith } from './openssh.ts'
-import type { Login, PeerClient, PeerServer } from './peer.ts'
+import type { ForwardKind, Login, PeerClient, PeerServer } from './peer.ts'
 import { run } from './run.ts'
 import { madeUpPam, madeUpUser, pamMatrix } from './user.ts'
+
+const forwards: readonly ForwardKind[] = [
+  '-L to a TCP port',
+  '-L to a Unix socket',
+  '-R of a TCP port',
+  '-R of a Unix socket',
+]
+
+/** The command line of ssh, without command. */
+function commandFor(login: Login, options: readonly string[]): readonly string[] {
+  const { port, username, proof, agent, forwardedAgent, rekeyBytes } = login
+  const configuration = [
+    ...trusting(login),
+    ...('key' in proof
+      ? ['PreferredAuthentications publickey', `IdentityFile ${identityOf(login)}`]
+      : [`PreferredAuthentications ${proof.method}`, 'NumberOfPasswordPrompts 1']),
+    'IdentitiesOnly yes',
+    `IdentityAgent ${agent ?? 'none'}`,
+    ...(forwardedAgent === undefined ? [] : [`ForwardAgent ${forwardedAgent}`]),
+    'ExitOnForwardFailure yes',
+    // Offers it; whether it is used is for the server to say.
+    'Compression yes',
+    ...(rekeyBytes === undefined ? [] : [`RekeyLimit ${rekeyBytes}`]),
+  ]
+  const settings = configuration.flatMap((option) => ['-o', option])
+  return ['ssh', '-F', 'none', ...settings, ...options, '-p', `${port}`, `${username}@127.0.0.1`]
+}
+
+/** The file of the private key; of the public half if an agent is to sign. */
+function identityOf({ proof, agent }: Login): string {
+  if (!('key' in proof)) return ''
+  if (agent === undefined) return proof.path
+  const path = join(temporaryFolder(), 'id.pub')
+  writeFileSync(path, `${proof.certificate ?? proof.key.publicKey}\n`)
+  return path
+}
 
 /** `ssh`. */
 export const ssh: PeerClient = {
@@ -17,26 +54,17 @@ export const ssh: PeerClient = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
   certificates: true,
+  forwards,
+  usesAgent: true,
+  forwardsAgent: true,
   exec: async (login, command, stdin) => {
-    const { port, username, proof, rekeyBytes } = login
-    const options = [
-      ...trusting(login),
-      ...('key' in proof
-        ? ['PreferredAuthentications publickey', `IdentityFile ${proof.path}`]
-        : [`PreferredAuthentications ${proof.method}`, 'NumberOfPasswordPrompts 1']),
-      'IdentitiesOnly yes',
-      'IdentityAgent none',
-      // Offers it; whether it is used is for the server to say.
-      'Compression yes',
-      ...(rekeyBytes === undefined ? [] : [`RekeyLimit ${rekeyBytes}`]),
-    ]
-    const target = ['-T', '-p', `${port}`, `${username}@127.0.0.1`, command]
-    const ran = await run(
-      ['ssh', '-F', 'none', ...options.flatMap((option) => ['-o', option]), ...target],
-      { stdin, ...('secret' in proof && { env: askpass([proof.secret]).env }) },
-    )
+    const { proof } = login
+    const ran = await run([...commandFor(login, ['-T']), command], {
+      ...{ stdin, ...('secret' in proof && { env: askpass([proof.secret]).env }) },
+    })
     return { code: ran.code, stdout: ran.stdout, problem: ran.stderr }
   },
+  ...byOptions(async (login, options) => ({ command: commandFor(login, ['-N', ...options]) })),
 }
 
 /** Options of a client that insists on the host key, or on a certificate of the authority. */
@@ -67,6 +95,8 @@ export const sshd: PeerServer = {
       : ['password'],
   rekeys: true,
   certificates: true,
+  forwards,
+  forwardsAgent: true,
   start: async (setup) => {
     const folder = temporaryFolder()
     const { username, password, hostKeys, userAuthority, rekeyBytes } = setup

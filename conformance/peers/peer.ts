@@ -117,5 +117,7 @@ export interface RunningPeer {
 export interface PeerServer extends Peer {
   /** How many host keys it takes; any number by default. */
   readonly hostKeysMax?: number
+  /** True if it refuses to stop listening on a port that it chose. */
+  readonly keepsListening?: boolean
   readonly start: (setup: ServerSetup) => Promise<RunningPeer>
 }

@@ -3,8 +3,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { temporaryFolder } from './folder.ts'
+import { byOptions, type Forwarding } from './forwarder.ts'
 import { found, missing } from './installed.ts'
-import type { KeyFile, PeerClient } from './peer.ts'
+import type { KeyFile, Login, PeerClient } from './peer.ts'
 import { output, run } from './run.ts'
 
 const program = (name: string): string => found(name) ?? name
@@ -27,28 +28,50 @@ function convert({ path }: KeyFile): Promise<string> {
   return promise
 }
 
-/** `plink`, with settings of its own. */
+/** The command line of `plink`, without command, with settings of its own in its environment. */
+async function commandFor(
+  { port, username, hostKey, proof, agent, forwardedAgent, rekeyBytes }: Login,
+  options: readonly string[],
+): ReturnType<Forwarding> {
+  const folder = temporaryFolder()
+  mkdirSync(join(folder, 'sessions'))
+  // Only a saved session can ask for these.
+  const settings = [
+    ...['Protocol=ssh', 'Compression=1', `RekeyBytes=${rekeyBytes ?? '1G'}`],
+    ...('key' in proof && proof.certificate !== undefined
+      ? [`DetachedCertificate=${proof.path}-cert.pub`]
+      : []),
+  ]
+  writeFileSync(join(folder, 'sessions/peer'), `${settings.join('\n')}\n`)
+  const identity = !('key' in proof)
+    ? ['-pw', proof.secret, '-no-antispoof']
+    : agent === undefined
+      ? ['-noagent', '-i', await convert(proof)]
+      : ['-agent']
+  const trust = ['-batch', '-hostkey', hostKey.publicKey.fingerprint()]
+  const forwarding = forwardedAgent === undefined ? [] : ['-A']
+  const target = ['-P', `${port}`, `${username}@127.0.0.1`]
+  const all = [...trust, ...identity, ...forwarding, ...options, ...target]
+  return {
+    command: [program('plink'), '-load', 'peer', ...all],
+    env: { ...noNoise, PUTTYDIR: folder, SSH_AUTH_SOCK: agent ?? forwardedAgent ?? '' },
+  }
+}
+
+/** `plink`. */
 export const plink: PeerClient = {
   name: 'PuTTY',
   missing: missing('putty-tools', ['plink', 'puttygen']),
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
-  exec: async ({ port, username, hostKey, proof, rekeyBytes }, command, stdin) => {
-    const folder = temporaryFolder()
-    mkdirSync(join(folder, 'sessions'))
-    // Only a saved session can ask for these two.
-    const settings = ['Protocol=ssh', 'Compression=1', `RekeyBytes=${rekeyBytes ?? '1G'}`]
-    writeFileSync(join(folder, 'sessions/peer'), `${settings.join('\n')}\n`)
-    const identity =
-      'key' in proof ? ['-i', await convert(proof)] : ['-pw', proof.secret, '-no-antispoof']
-    const trust = ['-batch', '-hostkey', hostKey.publicKey.fingerprint()]
-    const target = ['-P', `${port}`, `${username}@127.0.0.1`, command]
-    const ran = await run(
-      [program('plink'), '-load', 'peer', '-T', ...trust, ...identity, ...target],
-      {
-        ...{ stdin, env: { ...noNoise, PUTTYDIR: folder } },
-      },
-    )
+  certificates: 'of users',
+  forwards: ['-L to a TCP port', '-R of a TCP port'],
+  usesAgent: true,
+  forwardsAgent: true,
+  exec: async (login, command, stdin) => {
+    const { command: plinked, env = {} } = await commandFor(login, ['-T'])
+    const ran = await run([...plinked, command], { stdin, env })
     return { code: ran.code, stdout: ran.stdout, problem: ran.stderr }
   },
+  ...byOptions((login, options) => commandFor(login, ['-N', ...options])),
 }

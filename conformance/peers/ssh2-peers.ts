@@ -1,22 +1,60 @@
 // npm's ssh2 as peers that are tried with all they have.
 
 import { readFileSync } from 'node:fs'
-import ssh2, { type AuthContext, type ConnectConfig, type ParsedKey } from 'ssh2'
-import type { Login, PeerClient, PeerServer } from './peer.ts'
+import {
+  type AddressInfo,
+  connect,
+  createServer,
+  type NetConnectOpts,
+  type Server,
+  type Socket,
+} from 'node:net'
+import ssh2, {
+  type AuthContext,
+  type Channel,
+  type ClientChannel,
+  type ConnectConfig,
+  type Connection,
+  type ParsedKey,
+  type ServerChannel,
+} from 'ssh2'
+import type { ForwardKind, Login, PeerClient, PeerServer } from './peer.ts'
 import { execSsh2, listenSsh2, openSsh2, proves } from './ssh2.ts'
 
 /** Settings of a client for a login. */
-export function settingsFor({ port, username, hostKey, proof }: Login): ConnectConfig {
+export function settingsFor(login: Login): ConnectConfig {
+  const { port, username, hostKey, proof, agent, forwardedAgent } = login
   const expected = Buffer.from(hostKey.publicKey.blob)
   return {
     ...{ host: '127.0.0.1', port, username },
+    // It asks for what is OpenSSH's where the server does not bear that name, too.
+    strictVendor: false,
     hostVerifier: (key: Buffer) => key.equals(expected),
     // Offers it; whether it is used is for the server to say.
     algorithms: { compress: ['zlib@openssh.com', 'none'] },
-    ...('key' in proof && { privateKey: readFileSync(proof.path) }),
+    ...('key' in proof && agent === undefined && { privateKey: readFileSync(proof.path) }),
+    ...(agent !== undefined && { agent }),
+    ...(forwardedAgent !== undefined && { agent: forwardedAgent, agentForward: true }),
     ...('secret' in proof && proof.method === 'password' && { password: proof.secret }),
     ...('secret' in proof && proof.method === 'keyboard-interactive' && { tryKeyboard: true }),
   }
+}
+
+const forwards: readonly ForwardKind[] = [
+  '-L to a TCP port',
+  '-L to a Unix socket',
+  '-R of a TCP port',
+  '-R of a Unix socket',
+]
+
+/** A client that has logged in; the caller ends it. */
+function logIn(login: Login): Promise<ssh2.Client> {
+  const { proof } = login
+  return openSsh2(settingsFor(login), (made) => {
+    made.on('keyboard-interactive', (_name, _instructions, _lang, prompts, finish) =>
+      finish(prompts.map(() => ('secret' in proof ? proof.secret : ''))),
+    )
+  })
 }
 
 /** `Client` of ssh2. */
@@ -25,19 +63,118 @@ export const ssh2Client: PeerClient = {
   missing: undefined,
   secrets: ['password', 'keyboard-interactive'],
   rekeys: false,
+  forwards,
+  usesAgent: true,
+  forwardsAgent: true,
   exec: async (login, command, stdin) => {
-    const { proof } = login
-    const client = await openSsh2(settingsFor(login), (made) => {
-      made.on('keyboard-interactive', (_name, _instructions, _lang, prompts, finish) =>
-        finish(prompts.map(() => ('secret' in proof ? proof.secret : ''))),
-      )
-    })
+    const client = await logIn(login)
     try {
       return await execSsh2(client, command, stdin)
     } finally {
       client.end()
     }
   },
+  reach: async (login, place, data) => {
+    const client = await logIn(login)
+    try {
+      const channel = await new Promise<ClientChannel>((resolve, reject) => {
+        const opened = (error: Error | undefined, made: ClientChannel): void =>
+          error === undefined ? resolve(made) : reject(error)
+        if ('path' in place) client.openssh_forwardOutStreamLocal(place.path, opened)
+        else client.forwardOut('127.0.0.1', 0, '127.0.0.1', place.port, opened)
+      })
+      channel.end(data)
+      const chunks: Buffer[] = []
+      for await (const chunk of channel) chunks.push(chunk as Buffer)
+      return Buffer.concat(chunks)
+    } finally {
+      client.end()
+    }
+  },
+  listen: async (login, place) => {
+    const client = await logIn(login)
+    const echo = (_: unknown, accept: () => Channel): void => {
+      const channel = accept()
+      channel.pipe(channel)
+    }
+    if ('path' in place) {
+      client.on('unix connection', echo)
+      await new Promise<void>((resolve, reject) => {
+        client.openssh_forwardInStreamLocal(place.path, (error) =>
+          error ? reject(error) : resolve(),
+        )
+      })
+      return { place, stop: async () => void client.end() }
+    }
+    client.on('tcp connection', echo)
+    const port = await new Promise<number>((resolve, reject) => {
+      client.forwardIn('127.0.0.1', place.port, (error, chosen) =>
+        error ? reject(error) : resolve(chosen),
+      )
+    })
+    return { place: { port }, stop: async () => void client.end() }
+  },
+}
+
+/** Connects, and listens, for a client of its server. */
+function forward(connection: Connection): void {
+  const joined = (socket: Socket, channel: ServerChannel): void => {
+    socket.on('error', () => channel.end())
+    channel.on('error', () => socket.destroy())
+    // Its `end` closes the channel, so that it may come only once both sides have ended.
+    let ended = 0
+    const half = (): void => {
+      ended++
+      if (ended === 2) channel.end()
+    }
+    socket.pipe(channel, { end: false })
+    socket.once('end', () =>
+      channel.write(Buffer.alloc(0), () => {
+        channel.eof()
+        half()
+      }),
+    )
+    channel.pipe(socket)
+    channel.once('end', half)
+  }
+  const dial = (to: NetConnectOpts, accept: () => ServerChannel, reject: () => void): void => {
+    const socket = connect({ ...to, allowHalfOpen: true })
+    socket.once('connect', () => joined(socket, accept()))
+    socket.once('error', reject)
+  }
+  connection.on('tcpip', (accept, reject, { destIP, destPort }) =>
+    dial({ host: destIP, port: destPort }, accept, reject),
+  )
+  connection.on('openssh.streamlocal', (accept, reject, { socketPath }) =>
+    dial({ path: socketPath }, accept, reject),
+  )
+  const servers: Server[] = []
+  connection.on('close', () => {
+    for (const server of servers) server.close()
+  })
+  connection.on('request', (accept, reject, name, info) => {
+    // Cancelling: the connection ends soon after.
+    if (name.startsWith('cancel-')) return accept?.()
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      const opened = (error: Error | undefined, channel: ServerChannel): void =>
+        error === undefined ? joined(socket, channel) : void socket.destroy()
+      if ('socketPath' in info) {
+        connection.openssh_forwardOutStreamLocal(String(info.socketPath), opened)
+      } else {
+        const { port } = server.address() as AddressInfo
+        connection.forwardOut(info.bindAddr, port, '127.0.0.1', 0, opened)
+      }
+    })
+    servers.push(server)
+    server.once('error', () => reject?.())
+    server.listen(
+      'socketPath' in info ? { path: info.socketPath } : { port: info.bindPort, host: '127.0.0.1' },
+      () => {
+        const address = server.address()
+        accept?.(typeof address === 'object' && address !== null ? address.port : undefined)
+      },
+    )
+  })
 }
 
 /** `Server` of ssh2. */
@@ -46,6 +183,7 @@ export const ssh2Server: PeerServer = {
   missing: undefined,
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
+  forwards,
   unable: {
     'diffie-hellman-group-exchange-sha256': 'its server proposes group exchange without having it',
   },
@@ -67,7 +205,8 @@ export const ssh2Server: PeerServer = {
       }
     }
     const paths = hostKeys.map(({ path }) => path)
-    return listenSsh2(paths, authenticate, rekeyBytes === undefined ? {} : { rekeyBytes })
+    const load = rekeyBytes === undefined ? {} : { rekeyBytes }
+    return listenSsh2(paths, authenticate, { ...load, serve: forward })
   },
 }
 
