@@ -1,5 +1,6 @@
 // asyncssh as a peer, in both roles.
 
+import { forwardKinds } from './peer.ts'
 import { type Library, pythonClient, pythonServer } from './python.ts'
 
 const abilities: Library['client'] = {
@@ -7,7 +8,7 @@ const abilities: Library['client'] = {
   rekeys: true,
   // It goes on with its data while keys are exchanged, which takes long with all that in between.
   loadBytes: 16 << 20,
-  forwards: ['-L to a TCP port', '-L to a Unix socket', '-R of a TCP port', '-R of a Unix socket'],
+  forwards: forwardKinds,
   forwardsAgent: true,
   certificates: true,
 }

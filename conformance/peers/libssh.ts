@@ -1,5 +1,6 @@
 // libssh as a peer, in both roles, by a script that calls its functions.
 
+import { forwardKinds } from './peer.ts'
 import { type Library, pythonClient, pythonServer } from './python.ts'
 
 const library: Library = {
@@ -10,7 +11,8 @@ const library: Library = {
   client: {
     secrets: ['password', 'keyboard-interactive'],
     rekeys: true,
-    forwards: ['-L to a TCP port', '-L to a Unix socket', '-R of a TCP port'],
+    forwards: forwardKinds,
+    unable: { '-R of a Unix socket': 'it has no function for it' },
     usesAgent: true,
     forwardsAgent: true,
     certificates: 'of users',
@@ -20,7 +22,12 @@ const library: Library = {
     rekeys: true,
     // It holds a single key of ECDSA.
     hostKeysMax: 1,
-    forwards: ['-L to a TCP port', '-R of a TCP port'],
+    forwards: forwardKinds,
+    unable: {
+      '-L to a Unix socket': 'it does not know such requests',
+      '-R of a Unix socket': 'it does not know such requests',
+    },
+    forwardsAgent: true,
   },
 }
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import socket
 import subprocess
+import tempfile
 from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_int, c_size_t
 from ctypes import c_void_p
 
@@ -21,6 +22,7 @@ ON_PASSWORD = CFUNCTYPE(c_int, c_void_p, c_char_p, c_char_p, c_void_p)
 ON_KEY = CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_char, c_void_p)
 ON_SESSION = CFUNCTYPE(c_void_p, c_void_p, c_void_p)
 ON_MESSAGE = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p)
+ON_AGENT = CFUNCTYPE(None, c_void_p, c_void_p, c_void_p)
 ON_EXEC = CFUNCTYPE(c_int, c_void_p, c_void_p, c_char_p, c_void_p)
 
 
@@ -38,11 +40,11 @@ class ServerCallbacks(Structure):
 
 
 class ChannelCallbacks(Structure):
-    before = "data eof close signal exit_status exit_signal pty shell agent x11 window_change"
+    before = "data eof close signal exit_status exit_signal pty shell"
     _fields_ = (
         [("size", c_size_t), ("userdata", c_void_p)]
         + [(name, c_void_p) for name in before.split()]
-        + [("exec", ON_EXEC)]
+        + [("agent", ON_AGENT), ("x11", c_void_p), ("window_change", c_void_p), ("exec", ON_EXEC)]
         + [(name, c_void_p) for name in ("env", "subsystem", "write_wontblock")]
     )
 
@@ -54,6 +56,7 @@ class Connection:
         self.channels = []
         self.commands = []
         self.listeners = {}
+        self.folder = None
         with open(request["userKeys"]) as file:
             self.keys = [line.split()[1] for line in file]
         # What C holds on to must not go away.
@@ -65,7 +68,9 @@ class Connection:
         )
         self.on_message = ON_MESSAGE(self.on_message)
         self.channel_callbacks = ChannelCallbacks(
-            size=ctypes.sizeof(ChannelCallbacks), exec=ON_EXEC(self.on_exec)
+            size=ctypes.sizeof(ChannelCallbacks),
+            agent=ON_AGENT(self.on_agent),
+            exec=ON_EXEC(self.on_exec),
         )
 
     def run(self):
@@ -102,9 +107,24 @@ class Connection:
         lib.ssh_set_channel_callbacks(pointer(channel), byref(self.channel_callbacks))
         return channel
 
+    def on_agent(self, session, channel, userdata):
+        self.folder = tempfile.TemporaryDirectory()
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"{self.folder.name}/agent")
+        listener.listen()
+        listener.setblocking(False)
+        self.listeners[listener.getsockname()] = listener
+
     def on_exec(self, session, channel, command, userdata):
         pipe = subprocess.PIPE
-        child = subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, bufsize=0)
+        agent = f"{self.folder.name}/agent" if self.folder else ""
+        child = subprocess.Popen(
+            ["sh", "-c", command],
+            stdin=pipe,
+            stdout=pipe,
+            bufsize=0,
+            env={**os.environ, "SSH_AUTH_SOCK": agent},
+        )
         for file in (child.stdin, child.stdout):
             os.set_blocking(file.fileno(), False)
         bridge = Bridge(
@@ -157,14 +177,17 @@ class Connection:
 
     def tend(self):
         """What is not moving of data; never done before the client leaves."""
-        for port, listener in self.listeners.items():
+        for place, listener in self.listeners.items():
             try:
                 connection, origin = listener.accept()
             except BlockingIOError:
                 continue
             channel = pointer(lib.ssh_channel_new(self.session))
-            names = text(LOOPBACK), port, text(origin[0]), origin[1]
-            call(self.session, "ssh_channel_open_reverse_forward", channel, *names)
+            if listener.family == socket.AF_UNIX:
+                call(self.session, "ssh_channel_open_auth_agent", channel)
+            else:
+                names = text(LOOPBACK), place, text(origin[0]), origin[1]
+                call(self.session, "ssh_channel_open_reverse_forward", channel, *names)
             self.loop.bridges.append(bridge_socket(channel, connection))
         for child, bridge in self.commands[:]:
             code = child.poll()

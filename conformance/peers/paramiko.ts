@@ -1,12 +1,16 @@
 // paramiko as a peer, in both roles.
 
+import { forwardKinds } from './peer.ts'
 import { type Library, pythonClient, pythonServer } from './python.ts'
 
 const abilities: Library['client'] = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
-  // It knows no Unix sockets.
-  forwards: ['-L to a TCP port', '-R of a TCP port'],
+  forwards: forwardKinds,
+  unable: {
+    '-L to a Unix socket': 'it has no such channels',
+    '-R of a Unix socket': 'it has no such channels',
+  },
   forwardsAgent: true,
 }
 

@@ -17,11 +17,15 @@ export type SecretMethod = 'password' | 'keyboard-interactive'
 export type Place = { readonly port: number } | { readonly path: string }
 
 /** Which ways of forwarding there are, in OpenSSH's letters. */
-export type ForwardKind =
-  | '-L to a TCP port'
-  | '-L to a Unix socket'
-  | '-R of a TCP port'
-  | '-R of a Unix socket'
+export const forwardKinds = [
+  '-L to a TCP port',
+  '-L to a Unix socket',
+  '-R of a TCP port',
+  '-R of a Unix socket',
+] as const
+
+/** One of them. */
+export type ForwardKind = (typeof forwardKinds)[number]
 
 /** Where a client is to log in, and with what. */
 export interface Login {
@@ -68,6 +72,7 @@ interface Peer {
    * Whether it takes certificates and can be told whose; not by default. Some clients only show them.
    */
   readonly certificates?: boolean | 'of users'
+  /** Those it is asked for; see `unable`. */
   readonly forwards?: readonly ForwardKind[]
   /** Whether it can have an agent sign for its user. */
   readonly usesAgent?: boolean
