@@ -150,6 +150,8 @@ class Server(paramiko.ServerInterface):
         self.request = request
         self.transport = transport
         self.places = {}
+        # One that nobody holds on to is closed, even before its first request.
+        self.channels = []
         self.listeners = {}
         self.agent = None
         with open(request["userKeys"]) as file:
@@ -214,6 +216,7 @@ class Server(paramiko.ServerInterface):
     def serve_channels(self):
         while self.transport.is_active():
             channel = self.transport.accept(1)
+            self.channels.append(channel)
             place = channel and self.places.pop(channel.get_id(), None)
             if place:
                 start(join, socket.create_connection(place), channel)
