@@ -118,6 +118,7 @@ export class Link implements ChannelPort {
   readonly #work: GlobalWork[] = []
   #working = false
   readonly #ended = deferred<SshError | undefined>()
+  readonly #end = new AbortController()
   /** Set as soon as the machine is dead. */
   #lost: SshError | undefined
   #keepaliveTimer: Timer | undefined
@@ -143,6 +144,11 @@ export class Link implements ChannelPort {
 
   start(): void {
     this.#pump.start()
+  }
+
+  /** Aborted, with what ended it, as soon as the connection has ended. */
+  get signal(): AbortSignal {
+    return this.#end.signal
   }
 
   /** What ended the connection once it is gone, its transport too; never rejects. */
@@ -454,6 +460,7 @@ export class Link implements ChannelPort {
       deliver(channel, { type: 'connection-closed', error: lost })
     }
     this.#channels.clear()
+    this.#end.abort(lost)
     this.#onClosed(error)
     void this.#pump.finished.then(() => this.#ended.resolve(error))
   }

@@ -19,8 +19,9 @@ export interface StreamlocalTarget {
 /**
  * Connects for a client. The transport is then joined to the channel and ends with it. Throw
  * ChannelOpenError to refuse with its reason; anything else refuses as failed, with its message.
+ * `signal` is aborted when the SSH connection ends: nobody waits for the other one any more.
  */
-export type Connector<T> = (request: T) => Transport | Promise<Transport>
+export type Connector<T> = (request: T, signal: AbortSignal) => Transport | Promise<Transport>
 
 /**
  * Serves a channel of a type that this package knows nothing about, which was accepted and is the
@@ -42,7 +43,9 @@ export function openOther(link: Link, handlers: ChannelHandlers, event: ChannelO
     case CHANNEL_TYPE.DIRECT_TCPIP: {
       const connect = handlers.directTcpip
       if (connect === undefined) return prohibit(link, event, 'forwarding is not allowed')
-      void joinChannel(link, event, () => connect(directTcpip.decode(event.typeSpecific)))
+      void joinChannel(link, event, () =>
+        connect(directTcpip.decode(event.typeSpecific), link.signal),
+      )
       return
     }
     case CHANNEL_TYPE.DIRECT_STREAMLOCAL: {
@@ -50,7 +53,7 @@ export function openOther(link: Link, handlers: ChannelHandlers, event: ChannelO
       if (connect === undefined) return prohibit(link, event, 'forwarding is not allowed')
       void joinChannel(link, event, () => {
         const { path } = directStreamlocal.decode(event.typeSpecific)
-        return connect({ path })
+        return connect({ path }, link.signal)
       })
       return
     }

@@ -94,6 +94,29 @@ async function readToEnd(transport: { read(): Promise<Uint8Array | undefined> })
   throw new Error('ended')
 }
 
+it('a server that connects for a client hears when the client is gone', async () => {
+  let stopped = (): void => {}
+  const hung = new Promise<void>((resolve) => {
+    stopped = resolve
+  })
+  const both = await connected({
+    server: {
+      directTcpip: (_, signal) =>
+        new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => {
+            stopped()
+            reject(signal.reason)
+          })
+        }),
+    },
+  })
+  const opening = rejection(both.client.directTcpip('x', 1))
+  await both.client.ping()
+  await hangUp(both)
+  assert.is(codeOf(await opening), 'SSH_CONNECTION_LOST')
+  await hung
+})
+
 it('a forward that comes about after it was given up is cancelled', async () => {
   let decide: (() => void) | undefined
   let closed = (): void => {}

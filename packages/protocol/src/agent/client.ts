@@ -69,7 +69,9 @@ export interface AgentClient {
 }
 
 /**
- * Speaks to the agent behind `transport`, which it takes over.
+ * Speaks to the agent behind `transport`, which it takes over: a Unix socket, a forwarded channel, an
+ * end of `memoryPair`, or on Windows the named pipe of its OpenSSH, which Node connects to in the same
+ * way: `nodeSocket(createConnection('\\\\.\\pipe\\openssh-ssh-agent'))`.
  *
  * @example
  * import { createConnection } from 'node:net'

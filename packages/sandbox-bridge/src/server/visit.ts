@@ -152,7 +152,7 @@ export class Visit {
       exec: session(({ exec }) => exec),
       shell: session(({ shell }) => shell),
       subsystems: !sftp ? {} : { sftp: session(({ subsystems }) => subsystems?.['sftp']) },
-      directTcpip: (request) => this.#forward(request, handlers().directTcpip),
+      directTcpip: (...asked) => this.#forward(asked, handlers().directTcpip),
       // SSH has no words for a refusal of this, so at least the log has.
       tcpipForward: ({ host, port }) => this.#refuseToListen(host, port),
       streamlocalForward: ({ path }) => this.#refuseToListen(path, 0),
@@ -190,7 +190,10 @@ export class Visit {
     }
   }
 
-  async #forward(request: DirectTcpip, connect: GuestHandlers['directTcpip']): Promise<Transport> {
+  async #forward(
+    [request, signal]: readonly [DirectTcpip, AbortSignal],
+    connect: GuestHandlers['directTcpip'],
+  ): Promise<Transport> {
     const { identity, options } = this.#require()
     const { host, port } = request
     const subject = { ...identity, host, port }
@@ -198,7 +201,7 @@ export class Visit {
     try {
       if (connect === undefined || !options.portForwarding) prohibited('forwarding is not allowed')
       if (!permits(options.permitOpen, host, port)) prohibited('this destination is not permitted')
-      transport = await connect(request)
+      transport = await connect(request, signal)
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
       this.emit({ type: 'forward-refused', reason, ...subject })
