@@ -27,8 +27,9 @@ function commandFor(login: Login, options: readonly string[]): readonly string[]
       ? ['PreferredAuthentications publickey', `IdentityFile ${identityOf(login)}`]
       : [`PreferredAuthentications ${proof.method}`, 'NumberOfPasswordPrompts 1']),
     'IdentitiesOnly yes',
-    `IdentityAgent ${agent ?? 'none'}`,
-    ...(forwardedAgent === undefined ? [] : [`ForwardAgent ${forwardedAgent}`]),
+    // It lends only an agent that it has itself.
+    `IdentityAgent ${agent ?? forwardedAgent ?? 'none'}`,
+    `ForwardAgent ${forwardedAgent === undefined ? 'no' : 'yes'}`,
     'ExitOnForwardFailure yes',
     // Offers it; whether it is used is for the server to say.
     'Compression yes',
