@@ -3,7 +3,7 @@
 // rate it tells what the gateway itself used, by its CPU time and resident memory: that does not
 // depend on how much of the machine the clients take. sshd is measured the same way where it can be.
 //
-//     npm run bench:gateway -- [--logins=200] [--idle=400] [--sessions=400] [--mib=512]
+//     npm run bench:gateway -- [--logins=200] [--idle=400] [--sessions=400] [--mib=512] [--only=idle]
 //
 // Linux only. Small by default; the figures in docs/scaling.md say with what they were made.
 
@@ -38,8 +38,10 @@ const { values } = parseArgs({
     sessions: { type: 'string', default: '50' },
     mib: { type: 'string', default: '64' },
     sandboxes: { type: 'string', default: '4' },
+    only: { type: 'string', default: 'logins,sessions,bytes,idle' },
   },
 })
+const parts = new Set(values.only.split(','))
 const count = {
   logins: Number(values.logins),
   idle: Number(values.idle),
@@ -157,14 +159,12 @@ async function logins(server: Server, what: string, signer?: Signer, command = '
 }
 
 /** Holds connections, and looks at what they add to memory, half of them and all. */
-async function idle(server: Server, what: string, shell: boolean): Promise<void> {
+async function idle(server: Server, what: string): Promise<void> {
   const clients: Client[] = []
   const sizes = [server.usage().residentBytes]
   for (const part of [1, 2]) {
     await forEach(count.idle / 2, async (index) => {
-      const client = await server.login(index)
-      clients.push(client)
-      if (shell) void (await client.exec('sleep 100000', { stderr: 'ignore' })).exit.catch(() => {})
+      clients.push(await server.login(index))
     })
     await new Promise((go) => setTimeout(go, 1500 * part))
     sizes.push(server.usage().residentBytes)
@@ -235,20 +235,25 @@ try {
   const { sshd, server: openssh } = await startOpenSsh()
   const cpu = `${cpus().length} × ${cpus()[0]?.model.trim()}`
   process.stdout.write(`Node ${process.versions.node}, ${cpu}, ${names.length} sandboxes\n\n`)
-  await logins(gateway, 'logins by key')
-  await logins(gateway, 'logins by certificate', certified(key, certificate))
-  await logins(openssh, 'logins by key')
-  await logins(gateway, 'logins, each with `true`', undefined, 'true')
-  await logins(openssh, 'logins, each with `true`', undefined, 'true')
-  await sessions(gateway)
-  await sessions(openssh)
-  for (const connections of [1, names.length]) {
+  if (parts.has('logins')) {
+    await logins(gateway, 'logins by key')
+    await logins(gateway, 'logins by certificate', certified(key, certificate))
+    await logins(openssh, 'logins by key')
+    await logins(gateway, 'logins, each with `true`', undefined, 'true')
+    await logins(openssh, 'logins, each with `true`', undefined, 'true')
+  }
+  if (parts.has('sessions')) {
+    await sessions(gateway)
+    await sessions(openssh)
+  }
+  for (const connections of parts.has('bytes') ? [1, names.length] : []) {
     await throughput(gateway, connections)
     await throughput(openssh, connections)
   }
-  await idle(gateway, `${count.idle} idle connections`, false)
-  await idle(openssh, `${count.idle} idle connections`, false)
-  await idle(gateway, `${count.idle} connections with a session`, true)
+  if (parts.has('idle')) {
+    await idle(gateway, `${count.idle} idle connections`)
+    await idle(openssh, `${count.idle} idle connections`)
+  }
   await sshd.daemon.stop()
 } finally {
   for (const child of children) child.kill('SIGKILL')
