@@ -1,9 +1,11 @@
 /** SSH sessions as programs in the guest: streams, terminal, signals, the end. */
 import type { ExitResult, ServerSession } from '@sandbox-ssh/protocol'
+import type { AgentClient } from './agent/client.ts'
 import { AgentError } from './agent/error.ts'
 import type { AgentProcess, ExecExit } from './agent/process.ts'
 import { CommandError, type CommandLine, loginShell, shellCommand } from './command-line.ts'
 import { type PeerAddresses, sessionEnvironment } from './environment.ts'
+import { sttyArguments } from './guest/terminal-modes.ts'
 import type { GuestConnection } from './guest-connection.ts'
 import { GuestUserError } from './guest-user.ts'
 import { SandboxError } from './home/errors.ts'
@@ -74,8 +76,8 @@ async function start(
   }
   const asked = (): CommandLine =>
     session.kind === 'shell' ? loginShell(user) : shellCommand(user, session.commandBytes)
-  const line = program ?? asked()
   const agent = await guest.agent()
+  const line = withModes(agent, session.pty, program ?? asked())
   return agent.exec(
     {
       ...line,
@@ -86,6 +88,20 @@ async function start(
     },
     { signal: session.signal },
   )
+}
+
+/**
+ * An agent that takes no terminal modes runs the program by a shell that sets them before, if there
+ * is an stty; the end-of-file character stays as the agent's client types it.
+ */
+function withModes(agent: AgentClient, pty: ServerSession['pty'], line: CommandLine): CommandLine {
+  if (pty === undefined || agent.has('pty-modes')) return line
+  const modes = new Map(Object.entries(pty.modes).filter(([name]) => name !== 'VEOF'))
+  const words = sttyArguments(modes)
+  if (words.length === 0) return line
+  // In a subshell: one that is a shell's builtin, or missing, must not end the script.
+  const script = `(stty ${words.join(' ')}) >/dev/null 2>&1; exec "$@"`
+  return { command: '/bin/sh', args: ['-c', script, line.command, line.command, ...line.args] }
 }
 
 async function join(session: ServerSession, program: AgentProcess): Promise<ExitResult> {

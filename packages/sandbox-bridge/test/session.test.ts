@@ -257,6 +257,28 @@ for (const [name, guest] of [
     assert.is(result.text(), 'vt220\r\n')
   })
 
+  add('a second program on a channel is refused, and the first goes on', async ({ client }) => {
+    const channel = await client.session()
+    const command = (text: string): Uint8Array => {
+      const data = new Uint8Array(4 + text.length)
+      new DataView(data.buffer).setUint32(0, text.length)
+      data.set(bytes(text), 4)
+      return data
+    }
+    assert.ok(await channel.request('exec', command('cat; echo ended')))
+    for (const name of ['exec', 'shell', 'subsystem']) {
+      assert.not(await channel.request(name, name === 'shell' ? undefined : command('true')))
+    }
+    await channel.write(bytes('still here\n'))
+    await channel.close()
+    let text = ''
+    for (let chunk = await channel.read(); chunk !== undefined; chunk = await channel.read()) {
+      text += Buffer.from(chunk).toString()
+    }
+    assert.is(text, 'still here\nended\n')
+    await channel.closed
+  })
+
   add('a shell is a login shell that reads commands', async ({ client }) => {
     const process = await client.shell()
     await process.write(bytes('echo "$((6 * 7)) $0 $-"\nexit 9\n'))
@@ -270,14 +292,14 @@ for (const [name, guest] of [
       assert.match((await client.run(command, { pty: {} })).text(), /^same \/dev\/pts\/\d+\r\n$/)
       assert.is((await client.run('echo "$SSH_TTY"')).text(), '\n')
     })
-
-    add('terminal modes of the client are in force', async ({ client }) => {
-      const modes = { ECHO: 0, VINTR: 0x18 }
-      const result = await client.run('stty -a', { pty: { modes } })
-      assert.match(result.text(), / -echo /)
-      assert.match(result.text(), /intr = \^X;/)
-    })
   }
+
+  add('terminal modes of the client are in force', async ({ client }) => {
+    const modes = { ECHO: 0, VINTR: 0x18 }
+    const result = await client.run('stty -a', { pty: { modes } })
+    assert.match(result.text(), / -echo /)
+    assert.match(result.text(), /intr = \^X;/)
+  })
 
   test.run()
 }

@@ -115,6 +115,13 @@ test('a sandbox that cannot be had', async () => {
   )
 })
 
+test('a command ends although its stdin stays open', async () => {
+  const child = start(['ssh', agent.sandbox, '--', 'echo done; exit 4'], agent.home)
+  const { code, stdout } = await finished(child)
+  assert.is(code, 4)
+  assert.is(stdout.toString(), 'done\n')
+})
+
 test('a sandbox that dies under a command is an error and never a status', async () => {
   const world = await agentWorld('mortal')
   const child = start(['ssh', 'mortal', '--', 'echo up; sleep 100'], world.home)
