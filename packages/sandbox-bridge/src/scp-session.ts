@@ -1,6 +1,6 @@
 /** scp's old protocol for a guest that has no scp: `scp -O`, and clients that know nothing else. */
 import type { ServerSession } from '@sandbox-ssh/protocol'
-import { parseScpCommand, serveScp } from '@sandbox-ssh/sftp'
+import { decodePath, parseScpCommand, serveScp } from '@sandbox-ssh/sftp'
 import { guestFileSystem } from './file-system.ts'
 import { findTool } from './file-tools.ts'
 import type { GuestConnection } from './guest-connection.ts'
@@ -15,7 +15,7 @@ export async function runScp(
   login: string,
   readOnly: boolean,
 ): Promise<number | undefined> {
-  const command = parseScpCommand(session.command)
+  const command = parseScpCommand(decodePath(session.commandBytes))
   if (command === undefined || (readOnly && command.side === 'sink')) return undefined
   const agent = await guest.agent()
   if (agent.generation < 2 || (await findTool(agent, 'scp')) !== undefined) return undefined

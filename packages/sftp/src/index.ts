@@ -9,6 +9,8 @@ export type {
 } from './client.ts'
 export { openSftp, SftpClient } from './client.ts'
 export { confinedFileSystem } from './confined-file-system.ts'
+export type { CopiesResult, CopyClient } from './copies.ts'
+export { getFiles, putFiles } from './copies.ts'
 export type {
   AttributeChanges,
   DirectoryEntry,

@@ -31,6 +31,8 @@ export const SYMLINKS_MAX: number = 40
 export const OWNER_NAMES_MAX: number = 1024
 /** Longest path we look at. Linux's PATH_MAX is 4096; some room for other systems. */
 export const PATH_BYTES_MAX: number = 32 * 1024
+/** Names that the patterns of one scp command may match. */
+export const SCP_MATCHES_MAX: number = 100_000
 /** Levels of directories copied. OpenSSH's MAX_DIR_DEPTH. */
 export const TREE_DEPTH_MAX: number = 64
 /** Files of a tree copied at once, so that small ones do not wait for each other's round trips. */

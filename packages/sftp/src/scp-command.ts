@@ -6,6 +6,7 @@ import { SshError, type Transport } from '@sandbox-ssh/protocol'
 import type { SftpFileSystem } from './file-system.ts'
 import { baseName, encodePath } from './path.ts'
 import { type ScpOptions, type ScpResult, scpReceive, scpSend } from './scp.ts'
+import { expandScpPath, type ScpPath } from './scp-patterns.ts'
 
 /** What `scp -t` or `scp -f` asks for. */
 export interface ScpCommand {
@@ -17,6 +18,8 @@ export interface ScpCommand {
   readonly directory: boolean
   /** One for a sink, at least one for a source. */
   readonly paths: readonly string[]
+  /** For each path of a source, where it has a `*` or `?` that stands for others; absent if none has. */
+  readonly wildcards?: readonly (readonly number[])[]
 }
 
 /**
@@ -46,8 +49,9 @@ function quote(path: string): string {
 
 /**
  * Reads a command line as a POSIX shell would, if it is scp's own and needs no shell: quotes and
- * backslashes are understood; variables, patterns, pipes and the like are not, nor is any other
- * command. Undefined then: a shell has to run it.
+ * backslashes are understood, and the patterns `*` and `?` of a source; variables, pipes and the
+ * like are not, nor is any other command. Undefined then: a shell has to run it. Bytes that are no
+ * text are read by `decodePath`.
  *
  * @example
  * import { parseScpCommand } from '@sandbox-ssh/sftp'
@@ -58,14 +62,14 @@ function quote(path: string): string {
  */
 export function parseScpCommand(line: string): ScpCommand | undefined {
   const words = splitWords(line)
-  if (words === undefined || baseName(words[0] ?? '') !== 'scp') return undefined
+  if (words === undefined || baseName(words[0]?.text ?? '') !== 'scp') return undefined
   let side: ScpCommand['side'] | undefined
   let recursive = false
   let preserve = false
   let directory = false
   let at = 1
   for (; at < words.length; at++) {
-    const word = words[at] ?? ''
+    const word = words[at]?.text ?? ''
     if (word === '--') {
       at++
       break
@@ -81,23 +85,33 @@ export function parseScpCommand(line: string): ScpCommand | undefined {
       else if (!'vqBC'.includes(letter)) return undefined
     }
   }
-  const paths = words.slice(at)
-  if (side === undefined || paths.length === 0) return undefined
-  if (side === 'sink' && paths.length !== 1) return undefined
-  return { side, recursive, preserve, directory, paths }
+  const operands = words.slice(at)
+  if (side === undefined || operands.length === 0) return undefined
+  if (words.slice(0, at).some(({ wildcards }) => wildcards.length > 0)) return undefined
+  const hasWildcards = operands.some(({ wildcards }) => wildcards.length > 0)
+  if (side === 'sink' && (operands.length !== 1 || hasWildcards)) return undefined
+  const paths = operands.map(({ text }) => text)
+  const wildcards = operands.map((operand) => operand.wildcards)
+  return { side, recursive, preserve, directory, paths, ...(hasWildcards && { wildcards }) }
 }
 
-/** Words of a command line; undefined if anything but quoting and `~` would need a shell. */
-function splitWords(line: string): string[] | undefined {
-  const words: string[] = []
+/** Words of a command line; undefined if it needs a shell for more than quotes, `~`, `*` and `?`. */
+function splitWords(line: string): ScpPath[] | undefined {
+  const words: ScpPath[] = []
   let word: string | undefined
+  let wildcards: number[] = []
+  const end = (): void => {
+    if (word !== undefined) words.push({ text: word, wildcards })
+    word = undefined
+    wildcards = []
+  }
   for (let at = 0; at < line.length; at++) {
     const character = line[at] ?? ''
     if (character === "'") {
-      const end = line.indexOf("'", at + 1)
-      if (end < 0) return undefined
-      word = (word ?? '') + line.slice(at + 1, end)
-      at = end
+      const closing = line.indexOf("'", at + 1)
+      if (closing < 0) return undefined
+      word = (word ?? '') + line.slice(at + 1, closing)
+      at = closing
     } else if (character === '"') {
       const inner = /^"((?:[^"\\$`]|\\[\s\S])*)"/.exec(line.slice(at))
       if (inner === null) return undefined
@@ -108,12 +122,14 @@ function splitWords(line: string): string[] | undefined {
       if (next === undefined || next === '\n') return undefined
       word = (word ?? '') + next
     } else if (character === ' ' || character === '\t') {
-      if (word !== undefined) words.push(word)
-      word = undefined
-    } else if ('$`*?[]{}()<>|&;!#\n'.includes(character)) return undefined
-    else word = (word ?? '') + character
+      end()
+    } else if ('$`[]{}()<>|&;!#\n'.includes(character)) return undefined
+    else {
+      if (character === '*' || character === '?') wildcards.push(word?.length ?? 0)
+      word = (word ?? '') + character
+    }
   }
-  if (word !== undefined) words.push(word)
+  end()
   return words
 }
 
@@ -143,7 +159,10 @@ export async function serveScp(
 ): Promise<number> {
   const { recursive, preserve, directory, side } = command
   const paths: string[] = []
-  for (const path of command.paths) paths.push(await withHome(files, path))
+  for (const [index, text] of command.paths.entries()) {
+    const wildcards = command.wildcards?.[index] ?? []
+    paths.push(...(await expandScpPath(files, await withHome(files, { text, wildcards }))))
+  }
   const [target = '.'] = paths
   const both = { recursive, preserve, ...options }
   const { errors } =
@@ -154,11 +173,15 @@ export async function serveScp(
 }
 
 /** `~` as the shell would have expanded it. */
-async function withHome(files: SftpFileSystem, path: string): Promise<string> {
-  const [home] = /^~[^/]*/.exec(path) ?? []
+async function withHome(files: SftpFileSystem, path: ScpPath): Promise<ScpPath> {
+  const { text, wildcards } = path
+  const [home] = /^~[^/]*/.exec(text) ?? []
   if (home === undefined || files.homeDirectory === undefined) return path
   const found = await files.homeDirectory(home.slice(1)).catch(() => undefined)
-  return found === undefined ? path : found + path.slice(home.length)
+  if (found === undefined) return path
+  const shift = found.length - home.length
+  const moved = wildcards.filter((at) => at >= home.length).map((at) => at + shift)
+  return { text: found + text.slice(home.length), wildcards: moved }
 }
 
 /** What is needed of an SSH client to start scp at the other end. */
@@ -209,7 +232,7 @@ export async function scpGet(
     return result
   } catch (error) {
     channel.abort(error)
-    throw error
+    throw refusal(error)
   }
 }
 
@@ -245,8 +268,14 @@ export async function scpPut(
     return result
   } catch (error) {
     channel.abort(error)
-    throw error
+    throw refusal(error)
   }
+}
+
+/** A channel that closes in the middle is that of a command that was not there, or gave up. */
+function refusal(error: unknown): unknown {
+  if (!(error instanceof SshError && error.code === 'SSH_CHANNEL_CLOSED')) return error
+  return new SshError('SSH_REQUEST_REFUSED', 'the server has no scp, or it ended', { cause: error })
 }
 
 async function start(

@@ -8,6 +8,7 @@ import { memoryFileSystem } from '../src/memory-file-system.ts'
 import { decodePath } from '../src/path.ts'
 import { type ScpReceiveOptions, type ScpResult, scpReceive, scpSend } from '../src/scp.ts'
 import { formatScpCommand, parseScpCommand, scpGet, scpPut, serveScp } from '../src/scp-command.ts'
+import { expandScpPath } from '../src/scp-patterns.ts'
 import { errnoError } from '../src/status.ts'
 import { rejection, within } from './within.ts'
 
@@ -292,7 +293,9 @@ test('command lines of real clients are understood, and those for a shell are le
     'scp',
     'scp -t',
     'scp a b',
-    'scp -f *.txt',
+    'scp -f [ab].txt',
+    'scp -t *',
+    'scp -? a',
     'scp -f $HOME',
     'scp -f "$(id)"',
     'scp -t a; rm -rf b',
@@ -305,6 +308,41 @@ test('command lines of real clients are understood, and those for a shell are le
   ]) {
     assert.is(parseScpCommand(line), undefined, line)
   }
+})
+
+test('patterns of a source are expanded as a shell would', async () => {
+  const files = memoryFileSystem({ home: '/home/ada' })
+  await files.mkdir('/home/ada/logs')
+  await files.mkdir('/home/ada/more')
+  for (const name of [
+    'a.txt',
+    'b.txt',
+    'c.log',
+    '.hidden.txt',
+    '*.txt',
+    'logs/x.txt',
+    'more/y.txt',
+  ]) {
+    const file = await files.open(`/home/ada/${name}`, { write: true, create: true })
+    await file.close()
+  }
+  const expand = async (line: string): Promise<readonly string[]> => {
+    const command = parseScpCommand(line)
+    assert.ok(command)
+    const [text = ''] = command?.paths ?? []
+    return expandScpPath(files, { text, wildcards: command?.wildcards?.[0] ?? [] })
+  }
+  assert.equal(await expand('scp -f *.txt'), ['*.txt', 'a.txt', 'b.txt'])
+  assert.equal(await expand("scp -f '*.txt'"), ['*.txt'])
+  assert.equal(await expand('scp -f \\**'), ['*.txt'])
+  assert.equal(await expand('scp -f ?.log'), ['c.log'])
+  assert.equal(await expand('scp -f .h*'), ['.hidden.txt'])
+  assert.equal(await expand('scp -f /home/*/*/?.txt'), [
+    '/home/ada/logs/x.txt',
+    '/home/ada/more/y.txt',
+  ])
+  assert.equal(await expand('scp -f none*'), ['none*'])
+  assert.equal(await expand('scp -f missing/*'), ['missing/*'])
 })
 
 /** An SSH client whose server stands in for scp. */
