@@ -161,12 +161,24 @@ function others(results: readonly Result[], besideSshd: boolean): readonly strin
     const targets = besideSshd ? ['msb', 'sshd'] : all
     const cell = (name: string, target: string): string => {
       const found = own.find((result) => result.name === name && result.target === target)
-      return found === undefined ? '–' : found.passed ? '✓' : '✗'
+      if (found === undefined || found.untried !== undefined) return '–'
+      return found.passed ? '✓' : '✗'
     }
     const names = [...new Set(own.map(({ name }) => name))]
     const lines = names.map((name) => [name, ...targets.map((target) => cell(name, target))])
-    return `### ${area}\n\n${table(['', ...targets], lines)}`
+    const reasons = targets.flatMap((target) => dashes(target, own))
+    return [`### ${area}\n\n${table(['', ...targets], lines)}`, ...reasons].join('\n')
   })
+}
+
+/** Why a column has dashes: a line for each reason. */
+function dashes(target: string, results: readonly Result[]): readonly string[] {
+  const byReason = new Map<string, string[]>()
+  for (const result of results) {
+    if (result.target !== target || result.untried === undefined) continue
+    byReason.set(result.untried, [...(byReason.get(result.untried) ?? []), result.name])
+  }
+  return [...byReason].map(([reason, names]) => `- ${target}, ${names.join('; ')}: ${reason}`)
 }
 
 /** What ran: the peers that are there and the runtime, with versions. */

@@ -1,148 +1,30 @@
-// Other people's programs against our server, each as it is installed and for all that it can do;
-// what is not installed is skipped. What is written in Python or JavaScript: libraries.test.ts.
+// Programs of others against our server, each as it is installed and for everything on the list;
+// what is not installed is skipped.
 // Time limit: 900 s
 
-import { writeFile } from 'node:fs/promises'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
-import { OpenSsh } from '../peers/openssh.ts'
-import { ask, fail, installed, type Subject, succeed } from './ask.ts'
-import { canChangeOwners, checkMany, forbidden, unicode } from './scene.ts'
-
-/** One configuration for all programs that a client runs. */
-const configured = new WeakMap<Subject, OpenSsh>()
-
-function openssh(subject: Subject): OpenSsh {
-  const programs = configured.get(subject) ?? new OpenSsh(subject.server)
-  configured.set(subject, programs)
-  return programs
-}
+import { ask, cannot, fail, installed, type Subject, succeed } from './ask.ts'
+import {
+  bytePath,
+  bytesName,
+  checkFew,
+  checkMany,
+  checkNotRenamed,
+  fewOfMany,
+  filesOf,
+  forbidden,
+  mayChangeOwners,
+  modified,
+  unicode,
+} from './scene.ts'
 
 const has = await installed({
-  ssh: ['ssh', '-V'],
-  rsync: ['rsync', '--version'],
   psftp: ['psftp', '-V'],
   curl: ['sh', '-c', "curl --version | grep -q ' sftp '"],
   lftp: ['lftp', '--version'],
   rclone: ['rclone', 'version'],
-})
-
-// OpenSSH's sftp
-
-function sftp(subject: Subject, ...commands: readonly string[]): Promise<string> {
-  const command = ['sftp', '-q', '-F', openssh(subject).config, '-b', '-', 'peer']
-  return succeed(subject, command, `${commands.join('\n')}\n`)
-}
-
-ask('sftp', has.ssh, {
-  big: (subject) => sftp(subject, 'put big up', 'get up down'),
-  tree: (subject) => sftp(subject, 'put -R tree/. trees/tree', 'get -R trees/tree back'),
-  many: async (subject) => checkMany(await sftp(subject, 'ls -1 many')),
-  resume: (subject) => sftp(subject, 'reput medium part', 'reget medium part'),
-  rename: (subject) => sftp(subject, 'rename new old'),
-  symlink: async (subject) => {
-    const listing = await sftp(subject, 'ln -s file soft', 'ls -l')
-    assert.match(listing, /^lrwxrwxrwx .* soft/m)
-  },
-  hardLink: (subject) => sftp(subject, 'ln file hard'),
-  mode: (subject) => sftp(subject, 'chmod 640 file'),
-  ...(canChangeOwners() && {
-    owner: (subject: Subject) => sftp(subject, 'chown 12345 file', 'chgrp 54321 file'),
-  }),
-  times: (subject) => sftp(subject, 'put -p dated dated', 'get -p dated again'),
-  room: async (subject) => assert.match(await sftp(subject, 'df -h .'), /\d+%/),
-  unicode: (subject) =>
-    sftp(subject, `put "${unicode}" "${unicode}"`, `get "${unicode}" "${unicode} back"`),
-  odd: (subject) => sftp(subject, 'get odd/x* odd'),
-  empty: (subject) =>
-    sftp(subject, 'put empty', 'put sparse', 'get empty empty.back', 'get sparse sparse.back'),
-  errors: async (subject) => {
-    const command = ['sftp', '-q', '-F', openssh(subject).config, '-b', '-', 'peer']
-    await fail(subject, command, /"\S+missing" not found/, 'get missing\n')
-    await fail(subject, command, /Permission denied/, `rm ${forbidden}\n`)
-  },
-})
-
-// OpenSSH's scp, over SFTP and by the protocol of its own
-
-for (const mode of ['-s', '-O']) {
-  const scp = (subject: Subject, ...args: readonly string[]): Promise<string> =>
-    succeed(subject, ['scp', mode, '-q', '-F', openssh(subject).config, ...args])
-  const thereAndBack = async (subject: Subject, name: string, back: string): Promise<void> => {
-    // Without a folder in front, names with a colon would be hosts.
-    await scp(subject, '-p', `./${name}`, `peer:${mode === '-O' ? shellQuoted(name) : name}`)
-    await scp(subject, '-p', `peer:${mode === '-O' ? shellQuoted(name) : name}`, `./${back}`)
-  }
-  ask(`scp ${mode}`, has.ssh, {
-    big: async (subject) => {
-      await scp(subject, 'big', 'peer:up')
-      await scp(subject, 'peer:up', 'down')
-    },
-    tree: async (subject) => {
-      await scp(subject, '-r', 'tree/', 'peer:trees/tree')
-      await scp(subject, '-r', 'peer:trees/tree', 'back')
-    },
-    times: (subject) => thereAndBack(subject, 'dated', 'again'),
-    unicode: (subject) => thereAndBack(subject, unicode, `${unicode} back`),
-    // By its own protocol, scp refuses names with control characters.
-    ...(mode === '-s' && {
-      odd: (subject: Subject) => scp(subject, 'peer:odd/x*', 'odd'),
-    }),
-    empty: async (subject) => {
-      for (const name of ['empty', 'sparse']) await thereAndBack(subject, name, `${name}.back`)
-    },
-    errors: async (subject) => {
-      const command = ['scp', mode, '-F', openssh(subject).config]
-      await fail(subject, [...command, 'peer:missing', '.'], /No such file|not found/i)
-      // Nobody can make a file there.
-      await fail(subject, [...command, 'empty', 'peer:/sys/new'], /denied|Read-only|not permitted/)
-    },
-  })
-}
-
-/** As a shell reads it, and as the pattern with which scp compares what it is sent. */
-function shellQuoted(name: string): string {
-  return name.replaceAll(' ', '\\ ')
-}
-
-// rsync, whose other half runs on the server
-
-const rsync = (subject: Subject, ...args: readonly string[]): Promise<string> =>
-  succeed(subject, ['rsync', '-e', `ssh -F ${openssh(subject).config}`, ...args])
-
-ask('rsync', has.rsync, {
-  big: async (subject) => {
-    await rsync(subject, 'big', 'peer:up')
-    await rsync(subject, 'peer:up', 'down')
-  },
-  tree: async (subject) => {
-    await rsync(subject, '-a', 'tree/', 'peer:trees/tree')
-    await rsync(subject, '-a', 'peer:trees/tree', 'back')
-  },
-  many: async (subject) => checkMany(await rsync(subject, '--list-only', 'peer:many/')),
-  resume: async (subject) => {
-    await rsync(subject, '--append', 'medium', 'peer:part')
-    await rsync(subject, '--append', 'peer:medium', 'part')
-  },
-  times: async (subject) => {
-    await rsync(subject, '-a', 'dated', 'peer:dated')
-    await rsync(subject, '-a', 'peer:dated', 'again')
-  },
-  unicode: async (subject) => {
-    await rsync(subject, '-s', unicode, 'peer:')
-    await rsync(subject, '-s', `peer:${unicode}`, `${unicode} back`)
-  },
-  odd: (subject) => rsync(subject, '-a', 'peer:odd/', 'odd'),
-  empty: async (subject) => {
-    for (const name of ['empty', 'sparse']) {
-      await rsync(subject, '-S', name, 'peer:')
-      await rsync(subject, '-S', `peer:${name}`, `${name}.back`)
-    }
-  },
-  errors: async (subject) => {
-    const command = ['rsync', '-e', `ssh -F ${openssh(subject).config}`]
-    await fail(subject, [...command, 'peer:missing', '.'], /No such file/)
-  },
 })
 
 // PuTTY's psftp
@@ -168,7 +50,16 @@ ask('psftp', has.psftp, {
   tree: (subject) => psftp(subject, 'put -r tree trees/tree', 'get -r trees/tree back/tree'),
   many: async (subject) => checkMany(await psftp(subject, 'ls many')),
   resume: (subject) => psftp(subject, 'reput medium part', 'reget medium part'),
+  rename: async (subject) => {
+    await writeBatch(subject, ['mv new old'])
+    await fail(subject, psftpCommand(subject), /failure/i)
+    await checkNotRenamed(subject)
+    await psftp(subject, 'rm old', 'mv new old')
+  },
   mode: (subject) => psftp(subject, 'chmod 640 file'),
+  ...cannot('it has no command for it', 'symlink', 'hardLink', 'owner', 'times', 'room'),
+  lines: (subject) => psftp(subject, 'lcd lines', 'mget lines/x*'),
+  bytes: (subject) => psftp(subject, 'lcd bytes', 'mget bytes/x*'),
   unicode: (subject) =>
     psftp(subject, `put "${unicode}" "${unicode}"`, `get "${unicode}" "${unicode} back"`),
   empty: (subject) =>
@@ -182,19 +73,46 @@ ask('psftp', has.psftp, {
 })
 
 for (const mode of ['-sftp', '-scp']) {
-  const pscp = ({ server, near, far }: Subject, ...args: readonly string[]): Promise<string> => {
+  const pscpCommand = ({ server }: Subject, ...args: readonly string[]): readonly string[] => {
     const { port, username, password, hostKey } = server
     const login = ['-batch', '-q', '-P', String(port), '-l', username, '-pw', password]
-    const command = ['pscp', mode, ...login, '-hostkey', hostKey.fingerprint()]
-    return succeed({ near, far }, [...command, ...args])
+    return ['pscp', mode, ...login, '-hostkey', hostKey.fingerprint(), ...args]
+  }
+  const pscp = (subject: Subject, ...args: readonly string[]): Promise<string> =>
+    succeed(subject, pscpCommand(subject, ...args))
+  const thereAndBack = async (subject: Subject, name: string, back: string): Promise<void> => {
+    // By scp's own protocol a shell reads the name.
+    const far = mode === '-scp' ? `'${name}'` : name
+    await pscp(subject, '-p', name, `127.0.0.1:${far}`)
+    await pscp(subject, '-p', `127.0.0.1:${far}`, back)
   }
   ask(`pscp ${mode}`, has.psftp, {
-    empty: async (subject) => {
-      for (const name of ['empty', 'sparse']) {
-        await pscp(subject, name, `127.0.0.1:${name}`)
-        await pscp(subject, `127.0.0.1:${name}`, `${name}.back`)
-      }
+    big: async (subject) => {
+      await pscp(subject, 'big', '127.0.0.1:up')
+      await pscp(subject, '127.0.0.1:up', 'down')
     },
+    tree: async (subject) => {
+      await pscp(subject, '-r', 'tree', '127.0.0.1:trees/')
+      await pscp(subject, '-r', '127.0.0.1:trees/tree', 'back')
+    },
+    many: async (subject) => {
+      if (mode === '-sftp') return checkMany(await pscp(subject, '-ls', '127.0.0.1:many/'))
+      await mkdir(join(subject.near, 'few'))
+      await pscp(subject, '-unsafe', `127.0.0.1:many/${fewOfMany}`, 'few')
+      await checkFew(join(subject.near, 'few'))
+    },
+    times: (subject) => thereAndBack(subject, 'dated', 'again'),
+    unicode: (subject) => thereAndBack(subject, unicode, `${unicode} back`),
+    empty: async (subject) => {
+      for (const name of ['empty', 'sparse']) await thereAndBack(subject, name, `${name}.back`)
+    },
+    errors: async (subject) => {
+      await fail(subject, pscpCommand(subject, '127.0.0.1:missing', 'x'), /no such file/i)
+      await fail(subject, pscpCommand(subject, 'empty', '127.0.0.1:/sys/new'), /denied|unable/i)
+    },
+    ...cannot('it copies whole files', 'resume', 'rename', 'symlink', 'hardLink', 'room'),
+    ...cannot('it keeps neither', 'mode', 'owner'),
+    ...cannot('it is asked for one name, in words', 'lines', 'bytes'),
   })
 }
 
@@ -207,17 +125,40 @@ function curlCommand({ server }: Subject): readonly string[] {
 }
 
 function url({ server, far }: Subject, name: string): string {
-  return `sftp://127.0.0.1:${server.port}${far}/${encodeURIComponent(name)}`
+  return `sftp://127.0.0.1:${server.port}${far}/${encodeURIComponent(name).replaceAll('%2F', '/')}`
 }
 
 const curl = (subject: Subject, ...args: readonly string[]): Promise<string> =>
   succeed(subject, [...curlCommand(subject), ...args])
 
 /** Does something besides transferring: here, listing. */
-const quote = (subject: Subject, command: string): Promise<string> =>
-  curl(subject, `${url(subject, 'odd')}/../`, '-o', '/dev/null', '-Q', command)
+function quoteArgs(subject: Subject, ...commands: readonly string[]): readonly string[] {
+  const quoted = commands.flatMap((command) => ['-Q', command])
+  return [`${url(subject, 'trees')}/`, '-o', '/dev/null', ...quoted]
+}
+
+const quote = (subject: Subject, ...commands: readonly string[]): Promise<string> =>
+  curl(subject, ...quoteArgs(subject, ...commands))
+
+/** Many transfers of one run, and so over one connection, as a configuration of curl's. */
+async function transfers(subject: Subject, lines: readonly string[]): Promise<void> {
+  await writeFile(join(subject.near, 'transfers'), `${lines.join('\n')}\n`)
+  await curl(subject, '--create-dirs', '--ftp-create-dirs', '-K', 'transfers')
+}
 
 ask('curl', has.curl, {
+  tree: async (subject) => {
+    const files = await filesOf(join(subject.near, 'tree'))
+    const far = (name: string): string => url(subject, `trees/tree/${name}`)
+    await transfers(
+      subject,
+      files.map((name) => `upload-file = "tree/${name}"\nurl = "${far(name)}"`),
+    )
+    await transfers(
+      subject,
+      files.map((name) => `url = "${far(name)}"\noutput = "back/tree/${name}"`),
+    )
+  },
   big: async (subject) => {
     await curl(subject, '-T', 'big', url(subject, 'up'))
     await curl(subject, url(subject, 'up'), '-o', 'down')
@@ -227,8 +168,30 @@ ask('curl', has.curl, {
     await curl(subject, '-C', '-', '-T', 'medium', url(subject, 'part'))
     await curl(subject, '-C', '-', url(subject, 'medium'), '-o', 'part')
   },
+  rename: async (subject) => {
+    const rename = `rename ${subject.far}/new ${subject.far}/old`
+    const refused = [...curlCommand(subject), ...quoteArgs(subject, rename)]
+    await fail(subject, refused, /rename command failed/)
+    await checkNotRenamed(subject)
+    await quote(subject, `rm ${subject.far}/old`, rename)
+  },
   symlink: (subject) => quote(subject, `ln ${subject.far}/file ${subject.far}/soft`),
+  hardLink: 'what it calls ln is a symbolic link',
   mode: (subject) => quote(subject, `chmod 640 ${subject.far}/file`),
+  owner: mayChangeOwners((subject: Subject) =>
+    quote(subject, `chown 12345 ${subject.far}/file`, `chgrp 54321 ${subject.far}/file`),
+  ),
+  times: async (subject) => {
+    await curl(subject, '-T', 'dated', url(subject, 'dated'))
+    const date = new Date(modified * 1000).toUTCString().replace(',', '')
+    await quote(subject, `mtime "${date}" ${subject.far}/dated`)
+    await curl(subject, '-R', url(subject, 'dated'), '-o', 'again')
+  },
+  lines: (subject) => curl(subject, `${url(subject, 'lines')}/x%0Aline`, '-o', 'lines/x\nline'),
+  bytes: async (subject) => {
+    await curl(subject, `${url(subject, 'bytes')}/x%FF%C3(`, '-o', 'found')
+    await rename(join(subject.near, 'found'), bytePath(join(subject.near, 'bytes'), bytesName))
+  },
   room: async (subject) => {
     const command = `statvfs ${subject.far}`
     assert.match(
@@ -253,18 +216,23 @@ ask('curl', has.curl, {
       [...command, url(subject, 'missing')],
       /No such file|does not exist|Could not/,
     )
-    const remove = ['-Q', `rm ${forbidden}`, `${url(subject, 'many')}/`]
-    await fail(subject, [...command, ...remove], /Permission denied/i)
+    const remove = [...command, ...quoteArgs(subject, `rm ${forbidden}`)]
+    await fail(subject, remove, /Permission denied/i)
   },
 })
 
 // lftp
 
-function lftpCommand({ server }: Subject, commands: readonly string[]): readonly string[] {
+function lftpCommand(
+  { server }: Subject,
+  commands: readonly string[],
+  charset = 'utf-8',
+): readonly string[] {
   const ssh = 'ssh -a -x -o UserKnownHostsFile=known_hosts -o StrictHostKeyChecking=yes'
   const script = [
     `set sftp:connect-program '${ssh}'`,
-    'set sftp:charset utf-8; set file:charset utf-8; set cmd:fail-exit yes; set net:max-retries 2',
+    `set sftp:charset ${charset}; set file:charset ${charset}`,
+    'set cmd:fail-exit yes; set net:max-retries 2',
     `open -u ${server.username},'${server.password}' -p ${server.port} sftp://127.0.0.1`,
     ...commands,
   ]
@@ -279,7 +247,20 @@ ask('lftp', has.lftp, {
   tree: (subject) => lftp(subject, 'mirror -R tree/ trees/tree', 'mirror trees/tree back/tree'),
   many: async (subject) => checkMany(await lftp(subject, 'cls -1 many/')),
   resume: (subject) => lftp(subject, 'put -c medium -o part', 'get -c medium -o part'),
+  rename: async (subject) => {
+    await fail(subject, lftpCommand(subject, [`cd ${subject.far}`, 'mv new old']), /Failure|exists/)
+    await checkNotRenamed(subject)
+    await lftp(subject, 'rm old', 'mv new old')
+  },
   symlink: (subject) => lftp(subject, 'ln -s file soft'),
+  hardLink: 'it makes them by a message of later versions alone',
+  ...cannot('it has no command for it', 'owner', 'room'),
+  lines: (subject) => lftp(subject, 'mirror lines lines'),
+  bytes: async (subject) => {
+    // In a charset of single bytes, any bytes are a name.
+    const commands = [`cd ${subject.far}`, 'mirror bytes bytes']
+    await succeed(subject, lftpCommand(subject, commands, 'iso-8859-1'))
+  },
   mode: (subject) => lftp(subject, 'chmod 640 file'),
   times: (subject) => lftp(subject, 'put dated', 'get dated -o again'),
   unicode: (subject) => lftp(subject, `put "${unicode}"`, `get "${unicode}" -o "${unicode} back"`),
@@ -325,7 +306,17 @@ ask('rclone', has.rclone, {
     await rclone(subject, 'copy', 'far:trees/tree', 'back/tree')
   },
   many: async (subject) => checkMany(await rclone(subject, 'lsf', 'far:many/')),
+  resume: 'it copies whole files',
   rename: (subject) => rclone(subject, 'moveto', 'far:new', 'far:old'),
+  ...cannot(
+    'it knows files and folders, and no more of them',
+    'symlink',
+    'hardLink',
+    'mode',
+    'owner',
+  ),
+  lines: (subject) => rclone(subject, 'copy', 'far:lines', 'lines'),
+  bytes: (subject) => rclone(subject, 'copy', 'far:bytes', 'bytes'),
   times: async (subject) => {
     await rclone(subject, 'copyto', 'dated', 'far:dated')
     await rclone(subject, 'copyto', 'far:dated', 'again')

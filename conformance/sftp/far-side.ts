@@ -13,7 +13,13 @@ import {
   type ServerSession,
   serve,
 } from '@sandbox-ssh/protocol'
-import { nodeFileSystem, parseScpCommand, serveScp, sftpServer } from '@sandbox-ssh/sftp'
+import {
+  decodePath,
+  nodeFileSystem,
+  parseScpCommand,
+  serveScp,
+  sftpServer,
+} from '@sandbox-ssh/sftp'
 import { temporaryFolder } from '../peers/folder.ts'
 import { type Endpoint, generateKeyFile } from '../peers/openssh.ts'
 
@@ -41,7 +47,7 @@ export async function startFarSide(directory: string): Promise<FarSide> {
       },
       subsystems: { sftp: sftpServer(files) },
       exec: async (session) => {
-        const command = parseScpCommand(session.command)
+        const command = parseScpCommand(decodePath(session.commandBytes))
         if (command !== undefined) return serveScp(session.transport, files, command)
         return session.command.startsWith('rsync --server ') ? rsync(session, directory) : 127
       },

@@ -3,7 +3,7 @@
 
 import { existsSync } from 'node:fs'
 import * as fs from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
 import { temporaryFolder } from '../peers/folder.ts'
@@ -105,6 +105,17 @@ export function checkMany(listing: string | readonly string[]): void {
   assert.is(found.size, entriesOfMany)
 }
 
+/** A pattern for some of `many`, for clients that list only to copy; and what must have come. */
+export const fewOfMany = 'entry-99*'
+
+export async function checkFew(folder: string): Promise<void> {
+  const all = Array.from({ length: entriesOfMany }, (_, index) => `entry-${index}`)
+  assert.equal(
+    (await fs.readdir(folder)).sort(),
+    all.filter((name) => name.startsWith('entry-99')).sort(),
+  )
+}
+
 /**
  * The first MiB of `near/medium` is at `far/part`, of `far/medium` at `near/part`: each with its
  * first byte changed, by which one sees that the rest was added and not everything copied again.
@@ -131,6 +142,12 @@ async function checkParts({ far, near }: Scene): Promise<void> {
 async function prepareRename({ far }: Scene): Promise<void> {
   await fs.writeFile(join(far, 'new'), 'the new one')
   await fs.writeFile(join(far, 'old'), 'old')
+}
+
+/** Nothing happened to either: a client that knows RENAME alone cannot overwrite by it. */
+export async function checkNotRenamed({ far }: Scene): Promise<void> {
+  assert.is(await fs.readFile(join(far, 'old'), 'utf8'), 'old')
+  assert.is(await fs.readFile(join(far, 'new'), 'utf8'), 'the new one')
 }
 
 async function checkRename({ far }: Scene): Promise<void> {
@@ -161,8 +178,16 @@ async function checkOwner({ far }: Scene): Promise<void> {
 }
 
 /** Only root may give files away. */
-export function canChangeOwners(): boolean {
-  return process.getuid?.() === 0
+export function mayChangeOwners<Act>(act: Act): Act | string {
+  return process.getuid?.() === 0 ? act : 'only root may give files away'
+}
+
+/** The paths of all files below a folder, relative to it. */
+export async function filesOf(folder: string): Promise<readonly string[]> {
+  const entries = await fs.readdir(folder, { recursive: true, withFileTypes: true })
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
 }
 
 async function prepareTimes({ near }: Scene): Promise<void> {
@@ -187,26 +212,27 @@ async function checkUnicode({ far, near }: Scene): Promise<void> {
   assert.is(await fs.readFile(join(near, `${unicode} back`), 'utf8'), 'unicode')
 }
 
-/** Names with a newline, and of bytes that are no text. */
-export const oddNames: readonly Buffer[] = [
-  Buffer.from('x\nline'),
-  Buffer.from([0x78, 0xff, 0xc3, 0x28]),
-]
+/** A name of two lines. */
+export const lineName: Buffer = Buffer.from('x\nline')
+/** A name of bytes that are no text. */
+export const bytesName: Buffer = Buffer.from([0x78, 0xff, 0xc3, 0x28])
 
-function oddPath(folder: string, name: Buffer): Buffer {
+/** A path of a name that is no text. */
+export function bytePath(folder: string, name: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${folder}/`), name])
 }
 
-/** Files `far/odd/x…`, whose contents are their names. */
-async function prepareOdd({ far, near }: Scene): Promise<void> {
-  await fs.mkdir(join(far, 'odd'), { recursive: true })
-  await fs.mkdir(join(near, 'odd'), { recursive: true })
-  for (const name of oddNames) await fs.writeFile(oddPath(join(far, 'odd'), name), name)
-}
-
-async function checkOdd({ near }: Scene): Promise<void> {
-  for (const name of oddNames) {
-    assert.equal(await fs.readFile(oddPath(join(near, 'odd'), name)), name)
+/** The one file `far/FOLDER/x…`, whose contents are its name. */
+function odd(name: Buffer, folder: string): Pick<Required<Feature>, 'prepare' | 'check'> {
+  return {
+    async prepare({ far, near }) {
+      await fs.mkdir(join(far, folder), { recursive: true })
+      await fs.mkdir(join(near, folder), { recursive: true })
+      await fs.writeFile(bytePath(join(far, folder), name), name)
+    },
+    async check({ near }) {
+      assert.equal(await fs.readFile(bytePath(join(near, folder), name)), name)
+    },
   }
 }
 
@@ -279,12 +305,10 @@ export const features = {
   room: { name: 'the size of the file system is told' },
   /** Puts `near/<unicode>` under the same name, and gets that with ` back` at its end. */
   unicode: { name: 'names are Unicode', prepare: prepareUnicode, check: checkUnicode },
-  /** Gets everything in `far/odd` into `near/odd`. */
-  odd: {
-    name: 'names have newlines, or are not UTF-8',
-    prepare: prepareOdd,
-    check: checkOdd,
-  },
+  /** Gets the file in `far/lines`, called `lineName`, into `near/lines`. */
+  lines: { name: 'a name has two lines', ...odd(lineName, 'lines') },
+  /** Gets the file in `far/bytes`, called `bytesName`, into `near/bytes`. */
+  bytes: { name: 'a name is not UTF-8', ...odd(bytesName, 'bytes') },
   /** Puts `near/empty` and `near/sparse`, and gets them with `.back` at the end. */
   empty: { name: 'files are empty or sparse', prepare: prepareEmpty, check: checkEmpty },
   /** Gets `missing`, and removes `forbidden`; both must fail with a reason. */
