@@ -1,7 +1,8 @@
 // Files: one large and a tree of many small ones, got and put, on a short and on a long way; ours
 // beside OpenSSH's sftp and sshd, and ssh2, in the same run, as ratios.
 //
-//     npm run bench:sftp [-- --mib=1024] [--files=2000] [--rounds=3] [--delays=0,20] [--only=get]
+//     npm run bench:sftp [-- --mib=1024] [--files=2000] [--rounds=3] [--delays=0,20]
+//         [--only=get] [--ways=sshd]
 //
 // Small by default. Each figure is the median of the rounds, with the spread, and is about all that
 // a user waits for: connecting, logging in, copying, leaving. What arrived is compared with what was
@@ -39,6 +40,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     delays: { type: 'string', default: '0,20' },
     only: { type: 'string', default: '' },
+    ways: { type: 'string', default: '' },
   },
 })
 const mib = Number(values.mib)
@@ -214,7 +216,7 @@ interface Job {
 }
 
 async function compareAll(servers: readonly Server[], delayMs: number): Promise<void> {
-  const [sshd, own, msb] = servers as [Server, Server, Server]
+  const [sshd, own, msb] = servers as [Server, Server, Server | undefined]
   const stops: (() => void)[] = []
   const far = async (server: Server): Promise<Server> => {
     if (delayMs === 0) return server
@@ -222,7 +224,8 @@ async function compareAll(servers: readonly Server[], delayMs: number): Promise<
     stops.push(stop)
     return { ...server, port }
   }
-  const [farSshd, farOwn, farMsb] = [await far(sshd), await far(own), await far(msb)]
+  const [farSshd, farOwn] = [await far(sshd), await far(own)]
+  const farMsb = msb && (await far(msb))
   for (const what of ['file', 'tree'] as const) {
     for (const direction of ['get', 'put'] as const) {
       const size = what === 'file' ? `${mib} MiB` : `${files} small files`
@@ -230,13 +233,15 @@ async function compareAll(servers: readonly Server[], delayMs: number): Promise<
       if (!title.includes(values.only)) continue
       const job = { what, direction }
       const [unit, scale] = what === 'file' ? (['MiB/s', MiB] as const) : (['/s', 1] as const)
-      await compare({ title, unit, scale, rounds }, [
+      const ways = [
         way('sftp to sshd', withSftp, farSshd, sshd, job),
         way('ours to sshd', withOurs, farSshd, sshd, job),
         way('ssh2 to sshd', withSsh2, farSshd, sshd, job),
         way('sftp to ours, on the disk', withSftp, farOwn, own, job),
-        way('sftp to msb ssh serve local:', withSftp, farMsb, msb, job),
-      ])
+        ...(msb && farMsb ? [way('sftp to msb ssh serve local:', withSftp, farMsb, msb, job)] : []),
+      ]
+      const wanted = ways.filter(({ name }) => name.includes(values.ways))
+      await compare({ title, unit, scale, rounds }, wanted)
     }
   }
   for (const stop of stops) stop()
@@ -264,21 +269,24 @@ await Promise.all([makeFiles(), buildPrograms()])
 const sshd = await startSshd()
 const [sshdFolder, ownFolder] = [await diskFolder(), await diskFolder()]
 const own = await startFarSide(ownFolder)
-const msb = await startMsb('local:bench')
+const msb = 'sftp to msb ssh serve local:'.includes(values.ways)
+  ? await startMsb('local:bench')
+  : undefined
 const servers: readonly Server[] = [
   { ...sshd, name: 'sshd', folder: sshdFolder, disk: sshdFolder },
   { ...own, name: 'ours', hostKey: own.hostKey.toString(), folder: ownFolder, disk: ownFolder },
-  { ...msb, name: 'msb', folder: '/root/bench', disk: undefined },
+  ...(msb ? [{ ...msb, name: 'msb', folder: '/root/bench', disk: undefined }] : []),
 ]
-const [, , inSandbox] = servers as [Server, Server, Server]
-await sftpProgram(inSandbox, [
-  'mkdir /root/bench',
-  'put file /root/bench/file',
-  'put -R tree /root/bench',
-])
+const [, , inSandbox] = servers
+if (inSandbox !== undefined)
+  await sftpProgram(inSandbox, [
+    'mkdir /root/bench',
+    'put file /root/bench/file',
+    'put -R tree /root/bench',
+  ])
 process.stdout.write(
   `Node ${process.versions.node}, ${defaultCrypto().name} crypto, ${cpus().length} × ${cpus()[0]?.model.trim()}\n`,
 )
 for (const delay of values.delays.split(',')) await compareAll(servers, Number(delay))
 own.stop()
-await Promise.all([sshd.daemon.stop(), msb.daemon.stop()])
+await Promise.all([sshd.daemon.stop(), msb?.daemon.stop()])
