@@ -30,10 +30,12 @@ type DatabaseClass = new (path: string, options: Record<string, boolean>) => Nat
  * runtime's error if it is no database.
  */
 export function openDatabase(path: string): Database | undefined {
-  const Native = databaseClass()
+  const isBun = 'Bun' in globalThis
+  // What a module of the runtime exports under these names is what it says.
+  const Native = (isBun ? loadFromBun() : loadFromNode()) as DatabaseClass | undefined
   if (Native === undefined) return undefined
-  // The first spelling is Node's and Deno's, the second Bun's; each ignores the other's.
-  const database = new Native(path, { readOnly: true, readonly: true })
+  // Each runtime has its own spelling, and Bun refuses Node's.
+  const database = new Native(path, isBun ? { readonly: true } : { readOnly: true })
   try {
     database.exec(`PRAGMA busy_timeout = ${BUSY_MS}`)
   } catch (error) {
@@ -47,12 +49,6 @@ export function openDatabase(path: string): Database | undefined {
     },
     close: () => database.close(),
   }
-}
-
-function databaseClass(): DatabaseClass | undefined {
-  const loaded = 'Bun' in globalThis ? loadFromBun() : loadFromNode()
-  // What a module of the runtime exports under these names is what it says.
-  return loaded as DatabaseClass | undefined
 }
 
 function loadFromNode(): unknown {
