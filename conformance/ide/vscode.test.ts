@@ -49,6 +49,8 @@ else
   cat > "$dir/server.cjs" <<'END_OF_SERVER'
 ${SERVER}
 END_OF_SERVER
+  # A former server's port must not be taken for this one's.
+  : > "$dir/log"
   ${box.node} "$dir/server.cjs" &> "$dir/log" < /dev/null &
   echo $! > "$dir/pid"
 fi
