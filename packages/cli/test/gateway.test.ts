@@ -150,7 +150,7 @@ test('a session keeps its sandbox while the gateway drains, and then everything 
   ])
   const over = finished(child)
   await new Promise((resolve) => child.stdout.once('data', resolve))
-  gateway.child.kill('SIGTERM')
+  gateway.child.kill('SIGINT')
   await gateway.says('Draining')
   child.stdin.end()
   const { code, stdout } = await over

@@ -1,6 +1,7 @@
 /** Interactive sessions in a pseudo-terminal, as a person would use them. */
 // Time limit: 240 s
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -87,12 +88,27 @@ test('the terminal is usable again whatever way a session ends', async () => {
   }
 })
 
+/** Sends a signal to `msb` below the local shell: the remote one cannot know its pid. */
+function signal(run: TerminalRun, name: NodeJS.Signals): void {
+  const child = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, 'utf8')
+  process.kill(Number(child.trim()), name)
+}
+
+test('an error that nobody foresaw is one line, and restores the terminal', async () => {
+  const fault = join(temporaryDirectory(), 'fault.cjs')
+  writeFileSync(fault, "process.on('SIGUSR2', () => { throw new Error('out of the blue') })")
+  const run = fromShell(`"${process.execPath}" --require "${fault}" "${msbPath}" ssh local:box`)
+  await run.expect(/[$#] $/)
+  signal(run, 'SIGUSR2')
+  await run.expect(/error:.* unexpected: out of the blue\r\nleft 1\r\n/)
+  await run.expect(/ icanon .* echo /s)
+  await run.exit
+})
+
 test('SIGTERM ends a session with 143 and restores the terminal', async () => {
   const run = fromShell('MSB ssh local:box')
   await run.expect(/[$#] $/)
-  // The remote shell cannot know the pid of the local program; its parent here can.
-  const child = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, 'utf8')
-  process.kill(Number(child.trim()), 'SIGTERM')
+  signal(run, 'SIGTERM')
   await run.expect(/left 143\r\n/)
   await run.expect(/ icanon .* echo /s)
   await run.exit

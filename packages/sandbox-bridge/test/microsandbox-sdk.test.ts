@@ -235,7 +235,11 @@ add('calls overlap, take input and can be given up', async () => {
     client.sftp(),
   ])
   assert.is(upper.stdout.toString(), 'TEXT')
-  await files.close()
+  {
+    await using open = files
+    assert.is(await open.realPath('/'), '/')
+  }
+  assert.instance(await files.realPath('/').catch((error: unknown) => error), SshError)
   ending.abort()
   const given = await endless
   assert.instance(given, SshError)
