@@ -1,6 +1,7 @@
 /** `msb ssh authorize` and `serve`, with the real OpenSSH client. */
 // Time limit: 240 s
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -281,6 +282,22 @@ test('keys of files given, a fixed user, read-only files and bounded forwards', 
   assert.match(denied.stderr, /administratively prohibited/)
   child.kill('SIGINT')
   await ended
+})
+
+test('ssh -L leads to a Unix socket inside', async () => {
+  const { port, stop } = await serve(['--debug'])
+  const inside = "require('net').createServer((s) => s.end('from inside')).listen('/tmp/in.sock')"
+  const local = join(temporaryDirectory(), 'out.sock')
+  const more = ['-L', `${local}:/tmp/in.sock`, '-o', 'ExitOnForwardFailure=yes']
+  const script = `exec node -e "${inside}.on('listening', () => console.log('up'))"`
+  const to = [...more, ...options(key), '-p', String(port), 'root@127.0.0.1', script]
+  const forwarding = spawn('ssh', to, { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(forwarding.stdout, 'data')
+  const socket = connect(local)
+  assert.is(Buffer.concat(await socket.toArray()).toString(), 'from inside')
+  forwarding.kill()
+  await once(forwarding, 'exit')
+  await stop()
 })
 
 test('-R is refused by the client in its words, and by ours in the log', async () => {

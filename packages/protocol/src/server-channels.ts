@@ -14,6 +14,8 @@ import { OPEN_FAILURE } from './wire/numbers.ts'
 /** Where a client wants to be connected to on the server's side, by path. */
 export interface StreamlocalTarget {
   readonly path: string
+  /** The user who is logged in, whose rights to the path are meant. */
+  readonly username: string
 }
 
 /**
@@ -31,6 +33,7 @@ export type ChannelHandler = (channel: Channel, typeSpecific: Uint8Array) => voi
 
 /** What a server makes of channels; what is absent is prohibited, and types unknown unknown. */
 export interface ChannelHandlers {
+  readonly username: string
   readonly directTcpip: Connector<DirectTcpip> | undefined
   readonly directStreamlocal: Connector<StreamlocalTarget> | undefined
   readonly channels: Readonly<Record<string, ChannelHandler>> | undefined
@@ -53,7 +56,7 @@ export function openOther(link: Link, handlers: ChannelHandlers, event: ChannelO
       if (connect === undefined) return prohibit(link, event, 'forwarding is not allowed')
       void joinChannel(link, event, () => {
         const { path } = directStreamlocal.decode(event.typeSpecific)
-        return connect({ path }, link.signal)
+        return connect({ path, username: handlers.username }, link.signal)
       })
       return
     }

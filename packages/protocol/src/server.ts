@@ -81,7 +81,7 @@ export interface ServerOptions {
    */
   readonly tcpipForward?: ForwardHandler<TcpipForward>
   /** The same for a Unix socket. Default: refused. */
-  readonly streamlocalForward?: ForwardHandler<StreamlocalTarget>
+  readonly streamlocalForward?: ForwardHandler<Pick<StreamlocalTarget, 'path'>>
   /** Serves channels of other types, such as `tun@openssh.com`, by type. Default: unknown. */
   readonly channels?: Readonly<Record<string, ChannelHandler>>
   /**
@@ -438,7 +438,8 @@ export class ServerConnection {
     if (event.channelType === CHANNEL_TYPE.SESSION) return this.#openSession(event)
     const { directTcpip, directStreamlocal, channels } = this.#options
     const onError = (error: unknown): void => this.#report(error)
-    openOther(this.#link, { directTcpip, directStreamlocal, channels, onError }, event)
+    const { username } = this
+    openOther(this.#link, { username, directTcpip, directStreamlocal, channels, onError }, event)
   }
 
   #openSession(event: ChannelOpen): void {

@@ -28,11 +28,13 @@ export async function openForward(
   }
 }
 
-function refuse(text: string): never {
+/** @throws ChannelOpenError always: it is not allowed, or not possible here */
+export function refuse(text: string): never {
   throw new ChannelOpenError(OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED, text)
 }
 
-function openError(error: unknown): ChannelOpenError {
+/** What an SSH client is told when the agent could not. */
+export function openError(error: unknown): ChannelOpenError {
   if (!(error instanceof AgentError)) {
     const text = error instanceof Error ? error.message : 'connect failed'
     return new ChannelOpenError(OPEN_FAILURE.CONNECT_FAILED, text)

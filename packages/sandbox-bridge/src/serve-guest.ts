@@ -8,12 +8,13 @@ import {
   type Transport,
 } from '@sandbox-ssh/protocol'
 import type { PeerAddresses } from './environment.ts'
-import { openForward } from './forwarding.ts'
+import { openForward, refuse } from './forwarding.ts'
 import type { GuestConnection } from './guest-connection.ts'
 import { runScp } from './scp-session.ts'
 import { runSession, tellFailure } from './session.ts'
 import { ACCEPTED_ENV, nameFilter } from './settings.ts'
 import { runSftp } from './sftp-session.ts'
+import { openUnixForward } from './unix-forward.ts'
 
 /** What clients of a sandbox may do. */
 export interface GuestPolicy {
@@ -25,13 +26,18 @@ export interface GuestPolicy {
   readonly readOnlySftp?: boolean | undefined
   /** Variables clients may set, with `*` and `?`; default LANG, LC_*, TERM, COLORTERM. */
   readonly acceptEnv?: readonly string[] | undefined
-  /** Decides about connections made from inside the guest; default: any. */
+  /**
+   * Decides about connections made from inside the guest; default: any. With it none are made to Unix
+   * sockets, about which it could not decide.
+   */
   readonly permitOpen?: ((host: string, port: number) => boolean) | undefined
   /** Where the connection comes from, if that is known. */
   readonly peer?: PeerAddresses | undefined
   /** Hears of what went wrong without being an answer to the client. */
   readonly onError?: ((error: unknown) => void) | undefined
 }
+
+type Forwards = 'directTcpip' | 'directStreamlocal'
 
 /**
  * The handlers for `serve` that put a guest behind one connection.
@@ -55,7 +61,7 @@ export interface GuestPolicy {
 export function guestHandlers(
   guest: GuestConnection,
   policy: GuestPolicy = {},
-): Pick<ServerOptions, 'exec' | 'shell' | 'subsystems' | 'directTcpip' | 'acceptEnv'> {
+): Pick<ServerOptions, 'exec' | 'shell' | 'subsystems' | Forwards | 'acceptEnv'> {
   const login = (session: ServerSession): string => policy.user ?? session.username
   const readOnly = policy.readOnlySftp ?? false
   const shell: SessionHandler = (session) =>
@@ -83,6 +89,10 @@ export function guestHandlers(
     shell,
     subsystems: policy.sftp === false ? {} : { sftp },
     directTcpip: ({ host, port }) => openForward(guest, host, port, policy.permitOpen),
+    directStreamlocal: ({ path, username }) => {
+      if (policy.permitOpen !== undefined) refuse('this destination is not permitted')
+      return openUnixForward(guest, path, policy.user ?? username)
+    },
     acceptEnv: nameFilter(policy.acceptEnv ?? ACCEPTED_ENV),
   }
 }
@@ -92,7 +102,7 @@ export interface ServeGuestOptions
   extends GuestPolicy,
     Omit<
       ServerOptions,
-      'session' | 'exec' | 'shell' | 'subsystems' | 'directTcpip' | 'acceptEnv' | 'onError'
+      'session' | 'exec' | 'shell' | 'subsystems' | Forwards | 'acceptEnv' | 'onError'
     > {}
 
 /**

@@ -1,8 +1,9 @@
 /** Connections from inside the guest, and what is refused with which reason. */
 
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import type { AddressInfo } from 'node:net'
 import { createConnection, createServer, type Server, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { ChannelOpenError, memoryPair, OPEN_FAILURE, type Transport } from '@sandbox-ssh/protocol'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -12,6 +13,8 @@ import { guestAgent } from '../src/guest/agent.ts'
 import { GuestConnection } from '../src/guest-connection.ts'
 import { nativeSession } from '../src/native-session.ts'
 import { sandbox } from '../src/sandbox.ts'
+import { guestHandlers } from '../src/serve-guest.ts'
+import { UNIX_CONNECTORS } from '../src/unix-forward.ts'
 import { memorySandbox, temporaryDirectory } from './memory-sandbox.ts'
 import { within } from './within.ts'
 
@@ -185,6 +188,82 @@ add('agents of old: commands go on, files and forwards are refused with a reason
     }
     await session.close()
   }
+})
+
+async function echoSocket(): Promise<{ server: Server; path: string }> {
+  const path = join(temporaryDirectory(), 'echo.sock')
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => {})
+    socket.on('data', (chunk) => socket.write(chunk))
+    socket.on('end', () => socket.end('end'))
+  })
+  await new Promise<void>((resolve) => server.listen(path, resolve))
+  return { server, path }
+}
+
+add('a Unix socket inside is connected to, both ways, each side ends by itself', async () => {
+  const { server, path } = await echoSocket()
+  const session = await nativeSession(memorySandbox().sandbox)
+  const channel = await session.client.directStreamlocal(path)
+  const data = Buffer.alloc(3_000_000, 'echo')
+  const received: Uint8Array[] = []
+  const reading = (async () => {
+    for (let chunk = await channel.read(); chunk !== undefined; chunk = await channel.read()) {
+      received.push(chunk)
+    }
+  })()
+  await channel.write(data)
+  await channel.close()
+  await reading
+  assert.is(Buffer.concat([data, Buffer.from('end')]).compare(Buffer.concat(received)), 0)
+  const nowhere = await refusal(session.client.directStreamlocal(`${path}.none`))
+  assert.is(nowhere.reason, OPEN_FAILURE.CONNECT_FAILED)
+  assert.match(nowhere.message, /No such file or directory/)
+  const relative = await refusal(session.client.directStreamlocal('echo.sock'))
+  assert.is(relative.reason, OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED)
+  const long = await refusal(session.client.directStreamlocal(`/${'x'.repeat(200)}`))
+  assert.match(long.message, /too long/)
+  await session.close()
+  server.close()
+})
+
+for (const { name, args } of UNIX_CONNECTORS) {
+  const program = spawnSync('sh', ['-c', `command -v ${name}`])
+    .stdout.toString()
+    .trim()
+  const run = program === '' ? test.skip : test
+  run(`${name} connects to a Unix socket`, () =>
+    within(20_000, async () => {
+      const { server, path } = await echoSocket()
+      const child = spawn(program, [...args, path], { stdio: ['pipe', 'pipe', 'inherit'] })
+      const chunks: Buffer[] = []
+      child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
+      const ended = new Promise((resolve) => child.once('close', resolve))
+      const data = Buffer.alloc(1_000_000, 'text')
+      child.stdin.end(data)
+      assert.is(await ended, 0)
+      assert.is(
+        Buffer.concat([Buffer.from('+'), data, Buffer.from('end')]).compare(Buffer.concat(chunks)),
+        0,
+      )
+      server.close()
+      const lost = spawnSync(program, [...args, `${path}.none`], { input: '' })
+      assert.is.not(lost.status, 0)
+      assert.is(lost.stdout.length, 0)
+      assert.match(lost.stderr.toString(), /No such file|ENOENT/)
+    }),
+  )
+}
+
+add('a Unix socket is not connected to where only some destinations are permitted', async () => {
+  const guest = new GuestConnection(() => memorySandbox().sandbox.connectAgent())
+  const { directStreamlocal } = guestHandlers(guest, { permitOpen: () => true })
+  const request = { path: '/run/some.sock', username: 'root' }
+  const refused = await refusal(
+    (async () => directStreamlocal?.(request, new AbortController().signal))(),
+  )
+  assert.is(refused.reason, OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED)
+  await guest.close()
 })
 
 test.run()

@@ -61,12 +61,14 @@ export class Sojourn {
 
 function refusing(reason: string): Handlers {
   const session: SessionHandler = (asked) => refuse(asked, reason)
+  const forward = (): never => {
+    throw new ChannelOpenError(OPEN_FAILURE.RESOURCE_SHORTAGE, reason)
+  }
   return {
     exec: session,
     shell: session,
     subsystems: { sftp: session },
-    directTcpip: () => {
-      throw new ChannelOpenError(OPEN_FAILURE.RESOURCE_SHORTAGE, reason)
-    },
+    directTcpip: forward,
+    directStreamlocal: forward,
   }
 }

@@ -2,7 +2,6 @@
 import {
   type AuthorizedKeyOptions,
   ChannelOpenError,
-  type DirectTcpip,
   decodeCertificate,
   type ExitResult,
   isCertificate,
@@ -152,7 +151,19 @@ export class Visit {
       exec: session(({ exec }) => exec),
       shell: session(({ shell }) => shell),
       subsystems: !sftp ? {} : { sftp: session(({ subsystems }) => subsystems?.['sftp']) },
-      directTcpip: (...asked) => this.#forward(asked, handlers().directTcpip),
+      directTcpip: (request, signal) => {
+        const { host, port } = request
+        return this.#forward(host, port, async ({ permitOpen }) => {
+          if (!permits(permitOpen, host, port)) prohibited('this destination is not permitted')
+          return handlers().directTcpip?.(request, signal)
+        })
+      },
+      directStreamlocal: (request, signal) =>
+        this.#forward(request.path, 0, async ({ permitOpen }) => {
+          // Lines that name the ports one may go to name no sockets.
+          if (permitOpen !== undefined) prohibited('this destination is not permitted')
+          return handlers().directStreamlocal?.(request, signal)
+        }),
       // SSH has no words for a refusal of this, so at least the log has.
       tcpipForward: ({ host, port }) => this.#refuseToListen(host, port),
       streamlocalForward: ({ path }) => this.#refuseToListen(path, 0),
@@ -190,18 +201,18 @@ export class Visit {
     }
   }
 
+  /** A socket's path is a `host` without port. */
   async #forward(
-    [request, signal]: readonly [DirectTcpip, AbortSignal],
-    connect: GuestHandlers['directTcpip'],
+    host: string,
+    port: number,
+    connect: (options: AuthorizedKeyOptions) => Promise<Transport | undefined>,
   ): Promise<Transport> {
     const { identity, options } = this.#require()
-    const { host, port } = request
     const subject = { ...identity, host, port }
     let transport: Transport
     try {
-      if (connect === undefined || !options.portForwarding) prohibited('forwarding is not allowed')
-      if (!permits(options.permitOpen, host, port)) prohibited('this destination is not permitted')
-      transport = await connect(request, signal)
+      if (!options.portForwarding) prohibited('forwarding is not allowed')
+      transport = (await connect(options)) ?? prohibited('forwarding is not allowed')
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
       this.emit({ type: 'forward-refused', reason, ...subject })
