@@ -30,6 +30,7 @@ async function main(): Promise<number> {
   const output = new Output((text) => stderr.write(text), wantsColor(stderr, env), logLevel)
   // Errors nobody foresaw are still one line, and the terminal is put right on the way out.
   const unforeseen = (error: unknown): void => {
+    if (process.stdin.isTTY) process.stdin.setRawMode(false)
     output.error(`unexpected: ${explain(error)}`)
     if (logLevel === 'trace' && error instanceof Error) stderr.write(`${error.stack}\n`)
     process.exit(EXIT_LOCAL_ERROR)
