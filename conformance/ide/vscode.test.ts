@@ -121,6 +121,12 @@ async function closed(child: ChildProcess): Promise<void> {
   }
 }
 
+/** Ends the server. A dead process that nobody waits for would still be found by its number. */
+async function stopServer(box: Box, pid: string | undefined): Promise<void> {
+  const command = `kill ${pid} && rm ${box.folder}/.ide-server/pid`
+  assert.is((await box.run('ssh', [box.root, command])).code, 0)
+}
+
 for (const box of boxes) {
   add(`${box.what}: a server is started, asked through the proxy, and found again`, async () => {
     const first = await openWindow(box, ['bash'], [])
@@ -158,7 +164,7 @@ for (const box of boxes) {
     )
     third.child.kill('SIGTERM')
     await closed(third.child)
-    assert.is((await box.run('ssh', [box.root, `kill ${pid}`])).code, 0)
+    await stopServer(box, pid)
   })
 
   add(`${box.what}: windows share one connection and do without it`, async () => {
@@ -189,7 +195,7 @@ for (const box of boxes) {
     const after = await openWindow(box, ['bash'], [])
     assert.match(after.said, /: found\r?\n/)
     assert.is((await after.ask('/four')).split(' ')[0], pid)
-    assert.is((await box.run('ssh', [box.root, `kill ${pid}`])).code, 0)
+    await stopServer(box, pid)
     after.child.kill('SIGKILL')
     await closed(after.child)
   })
