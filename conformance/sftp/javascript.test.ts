@@ -64,10 +64,13 @@ ask('ssh2', true, {
       await call((done) => sftp.mkdir(far, done))
       for (const folder of await fs.readdir(tree)) {
         await call((done) => sftp.mkdir(`${far}/${folder}`, done))
-        for (const name of await fs.readdir(join(tree, folder))) {
-          const path = join(folder, name)
-          await call((done) => sftp.fastPut(join(tree, path), `${far}/${path}`, done))
-        }
+        // One after the other each would wait for what TCP holds back of the one before.
+        await Promise.all(
+          (await fs.readdir(join(tree, folder))).map((name) => {
+            const path = join(folder, name)
+            return call((done) => sftp.fastPut(join(tree, path), `${far}/${path}`, done))
+          }),
+        )
       }
       const list = async (path: string): Promise<string[]> => {
         const found = await call<{ filename: string }[]>((done) => sftp.readdir(path, done))
@@ -75,10 +78,12 @@ ask('ssh2', true, {
       }
       for (const folder of await list(far)) {
         await fs.mkdir(join(back, folder), { recursive: true })
-        for (const name of await list(`${far}/${folder}`)) {
-          const path = join(folder, name)
-          await call((done) => sftp.fastGet(`${far}/${path}`, join(back, path), done))
-        }
+        await Promise.all(
+          (await list(`${far}/${folder}`)).map((name) => {
+            const path = join(folder, name)
+            return call((done) => sftp.fastGet(`${far}/${path}`, join(back, path), done))
+          }),
+        )
       }
     }),
   resume: (subject) =>
