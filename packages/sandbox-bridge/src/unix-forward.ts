@@ -102,11 +102,16 @@ export async function openUnixForward(
   } catch (error) {
     throw error instanceof ChannelOpenError ? error : openError(error)
   }
-  const timer = setTimeout(() => program.signal('KILL'), CONNECT_MS)
+  let late = false
+  const timer = setTimeout(() => {
+    late = true
+    program.signal('KILL')
+  }, CONNECT_MS)
   try {
     const first = await program.read()
     if (first !== undefined) return transportOf(program, first.subarray(1))
-    throw new ChannelOpenError(OPEN_FAILURE.CONNECT_FAILED, await complaint(program))
+    const said = await complaint(program)
+    throw new ChannelOpenError(OPEN_FAILURE.CONNECT_FAILED, late ? 'connect timed out' : said)
   } catch (error) {
     throw error instanceof ChannelOpenError ? error : openError(error)
   } finally {
