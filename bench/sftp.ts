@@ -275,14 +275,14 @@ const msb = 'sftp to msb ssh serve local:'.includes(values.ways)
 const servers: readonly Server[] = [
   { ...sshd, name: 'sshd', folder: sshdFolder, disk: sshdFolder },
   { ...own, name: 'ours', hostKey: own.hostKey.toString(), folder: ownFolder, disk: ownFolder },
-  ...(msb ? [{ ...msb, name: 'msb', folder: '/root/bench', disk: undefined }] : []),
+  ...(msb ? [{ ...msb, name: 'msb', folder: '/tmp/bench', disk: undefined }] : []),
 ]
 const [, , inSandbox] = servers
 if (inSandbox !== undefined)
   await sftpProgram(inSandbox, [
-    'mkdir /root/bench',
-    'put file /root/bench/file',
-    'put -R tree /root/bench',
+    'mkdir /tmp/bench',
+    'put file /tmp/bench/file',
+    'put -R tree /tmp/bench',
   ])
 process.stdout.write(
   `Node ${process.versions.node}, ${defaultCrypto().name} crypto, ${cpus().length} × ${cpus()[0]?.model.trim()}\n`,

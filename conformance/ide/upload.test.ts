@@ -81,7 +81,7 @@ add('what is not his he cannot touch', async () => {
   for (const line of [
     `put ${empty} /etc/passwd`,
     'rm /etc/passwd',
-    'mkdir /root/x',
+    'mkdir /etc/x',
     'get /etc/shadow /dev/null',
   ]) {
     const { code, stderr } = await run('sftp', ['-q', '-b', '-', host], `${line}\n`)
