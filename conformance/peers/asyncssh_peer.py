@@ -51,7 +51,13 @@ def store(request, data):
 
 async def execute(request):
     async with connect(request) as connection:
-        result = await connection.run(request["command"], input=load(request), encoding=None)
+        process = await connection.create_process(request["command"], encoding=None)
+        try:
+            process.stdin.write(load(request))
+            process.stdin.write_eof()
+        except BrokenPipeError:
+            pass  # a command may end before it has read: what it said and its code still count
+        result = await process.wait()
     store(request, result.stdout)
     return {"code": result.exit_status}
 
