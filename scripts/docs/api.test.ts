@@ -28,6 +28,9 @@ test('functions, classes, constants and namespaces are read with what they consi
   assert.is(client.kind, 'class')
   assert.ok(client.members.some(({ name }) => name === 'exec'))
   assert.not(client.members.some(({ name }) => name.startsWith('#')))
+  // Said by its base, and told of it all the same; once, where both say it.
+  assert.ok(client.members.some(({ name }) => name === 'rekey'))
+  assert.is(client.members.filter(({ name }) => name === 'close').length, 1)
 
   assert.is(find('@sandbox-ssh/protocol/legacy', 'hmacSha1').kind, 'constant')
   assert.match(find('@sandbox-ssh/protocol/legacy', 'hmacSha1Etm').doc.text, /SHA-1/)

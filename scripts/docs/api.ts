@@ -6,7 +6,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
-import { SyntaxKind } from 'typescript/unstable/ast'
+import { type Node, SyntaxKind } from 'typescript/unstable/ast'
 import { API, type Project, SymbolFlags, type Symbol as TsSymbol } from 'typescript/unstable/sync'
 import { root, sourceCondition } from '../bundle.mjs'
 import { type DocComment, parseDocComment } from './doc-comment.ts'
@@ -117,7 +117,10 @@ function readExport(exported: TsSymbol, project: Project): ApiExport {
     kind,
     signatures: visible.map((node) => signatureOf(node, kind)),
     doc: kind === 'namespace' ? headerOf(source.text) : docOf(statement, source.text),
-    members: kind === 'namespace' ? namespaceMembers(symbol, project) : membersOf(first),
+    members:
+      kind === 'namespace'
+        ? namespaceMembers(symbol, project)
+        : [...membersOf(first), ...inheritedMembers(first, project)],
     file: relative(root, source.fileName),
     line: source.text.slice(0, statement.getStart()).split('\n').length,
   }
@@ -132,6 +135,10 @@ interface Declaration {
   readonly body?: { readonly pos: number }
   readonly type?: { readonly end: number }
   readonly members?: readonly Declaration[]
+  readonly heritageClauses?: readonly {
+    readonly token: SyntaxKind
+    readonly types: readonly { readonly expression: Node }[]
+  }[]
   readonly modifiers?: readonly { readonly kind: SyntaxKind }[]
   readonly jsDoc?: readonly { getText(): string }[]
   getStart(): number
@@ -219,6 +226,23 @@ function membersOf(node: Declaration): ApiMember[] {
         .replace(/[\s;,]+$/, ''),
       doc: parseDocComment(member.jsDoc?.at(-1)?.getText() ?? ''),
     }
+  })
+}
+
+/** What a class has from those that it extends and does not say itself. */
+function inheritedMembers(node: Declaration, project: Project): ApiMember[] {
+  if (node.kind !== SyntaxKind.ClassDeclaration) return []
+  const clause = node.heritageClauses?.find(({ token }) => token === SyntaxKind.ExtendsKeyword)
+  const own = new Set(['constructor', ...membersOf(node).map(({ name }) => name)])
+  return (clause?.types ?? []).flatMap(({ expression }) => {
+    const named = project.checker.getSymbolAtLocation(expression)
+    const symbol =
+      named && named.flags & SymbolFlags.Alias ? project.checker.getAliasedSymbol(named) : named
+    // Classes of the language itself, such as Error, are known to everybody.
+    const base = symbol?.declarations[0]?.resolve(project) as Declaration | undefined
+    if (base?.getSourceFile().fileName.includes('/packages/') !== true) return []
+    const members = [...membersOf(base), ...inheritedMembers(base, project)]
+    return members.filter(({ name }) => !own.has(name))
   })
 }
 

@@ -38,18 +38,15 @@ export {
   type SignerSource,
 } from './auth-methods.ts'
 export { Channel, type StderrMode } from './channel.ts'
-export {
-  type Client,
-  type ClientOptions,
-  connect,
-  type ExecOptions,
-  type HostKeyDecision,
-} from './client.ts'
+export { type Client, connect } from './client.ts'
 export type { RemoteConnection, RemoteListener } from './client-forwards.ts'
+export type { ClientOptions, ExecOptions, HostKeyDecision } from './client-options.ts'
 export type { DirectTcpip, TcpipForward, X11Origin } from './connection/forwarding.ts'
 export * as forwarding from './connection/forwarding.ts'
 export type { X11Request } from './connection/requests.ts'
 export * as requests from './connection/requests.ts'
+export type { Connection } from './connection.ts'
+export type { ConnectionOptions } from './connection-options.ts'
 export { equalBytes } from './crypto/equal-bytes.ts'
 export { defaultCrypto, nativeCrypto } from './crypto/native.ts'
 export { nobleCrypto } from './crypto/noble.ts'
@@ -84,7 +81,7 @@ export type { AuthAttempt, Negotiated, Prompt, SessionBinding } from './machine/
 export type { Deadlines } from './machine/options.ts'
 export type { ExitStatus, PtyOptions, RemoteProcess } from './process.ts'
 export type { RunOptions, RunResult } from './run.ts'
-export { type ServerConnection, type ServerOptions, serve } from './server.ts'
+export { type ServerConnection, serve } from './server.ts'
 export type {
   AuthDecision,
   PasswordDecision,
@@ -93,6 +90,7 @@ export type {
 } from './server-auth.ts'
 export type { ChannelHandler, Connector, StreamlocalTarget } from './server-channels.ts'
 export type { ForwardHandler } from './server-forwards.ts'
+export type { ServerOptions } from './server-options.ts'
 export type {
   ExitResult,
   Pty,

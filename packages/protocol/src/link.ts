@@ -13,7 +13,7 @@ import {
   REPLY_MS,
   UNANSWERED_REQUESTS_MAX,
 } from './limits.ts'
-import type { ChannelId, Event, Negotiated, Question } from './machine/event.ts'
+import type { ChannelId, Event, Negotiated, Question, SessionBinding } from './machine/event.ts'
 import type { Machine } from './machine/machine.ts'
 import type { Deadlines } from './machine/options.ts'
 import { printable } from './printable.ts'
@@ -161,6 +161,13 @@ export class Link implements ChannelPort {
     const negotiated = this.machine.negotiated
     if (negotiated === undefined) throw new SshError('SSH_INTERNAL', 'no keys are in force')
     return negotiated
+  }
+
+  /** What ties signatures to this connection; known once the first keys are in force. */
+  get session(): SessionBinding {
+    const session = this.machine.sessionBinding
+    if (session === undefined) throw new SshError('SSH_INTERNAL', 'no keys are in force')
+    return session
   }
 
   /** To be called after commands given to `machine` directly. */

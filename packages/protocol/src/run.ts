@@ -1,5 +1,5 @@
 /** Running a command to its end and collecting what it wrote. */
-import type { ExecOptions } from './client.ts'
+import type { ExecOptions } from './client-options.ts'
 import { ignore } from './deferred.ts'
 import { SshError } from './errors.ts'
 import type { RemoteProcess } from './process.ts'

@@ -1,130 +1,29 @@
 /** The server: lets users in and serves what they open. */
-import { inProcessAlgorithms } from './algorithms/in-process.ts'
 import { modern } from './algorithms/modern.ts'
-import type { Algorithms } from './algorithms/spec.ts'
-import type { Channel } from './channel.ts'
-import { CHANNEL_TYPE, type DirectTcpip, type TcpipForward } from './connection/forwarding.ts'
+import { CHANNEL_TYPE } from './connection/forwarding.ts'
 import { GLOBAL_REQUEST } from './connection/requests.ts'
+import { Connection } from './connection.ts'
+import { machineOptions } from './connection-options.ts'
 import { defaultCrypto } from './crypto/native.ts'
 import type { CryptoProvider } from './crypto/provider.ts'
 import { deferred, ignore } from './deferred.ts'
 import { SshError } from './errors.ts'
 import { announceHostKeys, proveHostKeys } from './host-keys.ts'
 import type { Transport } from './io/transport.ts'
-import { type ChannelOpen, CONNECTION_CHANNEL, prohibit } from './join.ts'
-import type { PublicKey, Signer } from './keys/public-key.ts'
-import {
-  type ConnectionLimits,
-  type GlobalAnswer,
-  type Keepalive,
-  Link,
-  type RoleEvent,
-} from './link.ts'
-import type { AuthRequest, AuthVerdict, Negotiated, Question } from './machine/event.ts'
+import { type ChannelOpen, prohibit } from './join.ts'
+import type { PublicKey } from './keys/public-key.ts'
+import { type GlobalAnswer, Link, type RoleEvent } from './link.ts'
+import type { AuthRequest, AuthVerdict, Question } from './machine/event.ts'
 import { Machine } from './machine/machine.ts'
-import type { Deadlines } from './machine/options.ts'
 import { nowMs } from './pump.ts'
 import { refusalTime } from './refusal-time.ts'
-import { type ServerAuthHandlers, Verdicts } from './server-auth.ts'
-import {
-  type ChannelHandler,
-  type Connector,
-  openOther,
-  type StreamlocalTarget,
-} from './server-channels.ts'
-import { type ForwardHandler, ServerForwards } from './server-forwards.ts'
+import { Verdicts } from './server-auth.ts'
+import { openOther } from './server-channels.ts'
+import { ServerForwards } from './server-forwards.ts'
+import { type ServerOptions, validateServerOptions } from './server-options.ts'
 import { type ServerSession, type SessionHandler, serveSession } from './server-session.ts'
-import { SOFTWARE_VERSION } from './software-version.ts'
-import type { RekeyLimits } from './transport/key-exchange.ts'
-import {
-  optionalFunction,
-  optionalInteger,
-  requireInProcess,
-  requireSigners,
-  requireTransport,
-  validateCommon,
-} from './validate.ts'
-import type { WaitOptions } from './wait.ts'
+import { requireInProcess, requireTransport } from './validate.ts'
 import { DISCONNECT } from './wire/numbers.ts'
-
-/** What `serve` needs to know; what is not given is refused. */
-export interface ServerOptions {
-  /** Keys that prove who we are, one of each type that clients may want. */
-  readonly hostKeys: readonly Signer[]
-  /**
-   * Whether clients are told all host keys once their user is in, so that they can learn new ones
-   * (`hostkeys-00@openssh.com`). Default true.
-   */
-  readonly announceHostKeys?: boolean
-  /** Who may come in; a method without a handler is not offered. */
-  readonly auth: ServerAuthHandlers
-  /**
-   * Names of the signature algorithms taken from a user, of those in `algorithms`, such as
-   * `sk-ssh-ed25519@openssh.com` alone; undefined stands for all. Clients that understand
-   * `ext-info-in-auth@openssh.com` are told. Users who do not exist must get an answer too. What it
-   * throws goes to `onError`, and the user can then use no key.
-   */
-  readonly userAlgorithms?: (username: string) => readonly string[] | undefined
-  /** Serves exec, shell and subsystem alike; those below come first. */
-  readonly session?: SessionHandler
-  readonly exec?: SessionHandler
-  readonly shell?: SessionHandler
-  readonly subsystems?: Readonly<Record<string, SessionHandler>>
-  /** Connects for a client, RFC 4254 §7.2. Absent, the default: prohibited. */
-  readonly directTcpip?: Connector<DirectTcpip>
-  /** The same for a Unix socket, OpenSSH's PROTOCOL §2.4. Default: prohibited. */
-  readonly directStreamlocal?: Connector<StreamlocalTarget>
-  /**
-   * Listens for a client, RFC 4254 §7.1: each connection becomes a channel to it. Undefined
-   * refuses, as does an error, which `onError` hears. The listener is closed when the client
-   * cancels, and with the connection. A client has at most 64. Default: refused.
-   */
-  readonly tcpipForward?: ForwardHandler<TcpipForward>
-  /** The same for a Unix socket. Default: refused. */
-  readonly streamlocalForward?: ForwardHandler<Pick<StreamlocalTarget, 'path'>>
-  /** Serves channels of other types, such as `tun@openssh.com`, by type. Default: unknown. */
-  readonly channels?: Readonly<Record<string, ChannelHandler>>
-  /**
-   * Asked before anything is done about a channel that a client opens, whatever its type; false or
-   * a throw prohibits it. `forwarding` has codecs for `typeSpecific`. Default: true, which leaves
-   * it to the handler for the type.
-   */
-  readonly permitChannel?: (request: {
-    readonly channelType: string
-    readonly typeSpecific: Uint8Array
-    readonly username: string
-  }) => boolean | Promise<boolean>
-  /** Whether sessions may use the client's agent, see `ServerSession.agent`. Default: no. */
-  readonly agentForwarding?: boolean
-  /** Whether sessions may use the client's X server, see `ServerSession.openX11`. Default: no. */
-  readonly x11Forwarding?: boolean
-  /** Which variables a client may set. Default: none. */
-  readonly acceptEnv?: (name: string, value: string) => boolean
-  /** Shown before authentication. */
-  readonly banner?: string
-  /**
-   * Neither cipher nor MAC, over an end of a `memoryPair` and nothing else: between two ends in
-   * one process encryption protects nobody. Both must ask for it. `algorithms` is then not used.
-   */
-  readonly inProcess?: true
-  readonly crypto?: CryptoProvider
-  readonly algorithms?: (modern: Algorithms) => Algorithms
-  /** Ends the handshake; afterwards it means nothing. */
-  readonly signal?: AbortSignal
-  readonly handshakeMs?: number
-  readonly rekey?: RekeyLimits
-  readonly limits?: ConnectionLimits
-  /** How long each phase may take. */
-  readonly deadlines?: Deadlines
-  readonly keepalive?: Keepalive
-  readonly requireStrictKex?: boolean
-  /** Failures before the client is sent away. */
-  readonly authFailuresMax?: number
-  /** Hears what passes, as `ClientOptions.trace` does. */
-  readonly trace?: (line: string) => void
-  /** Hears of what handlers throw; by default nobody does. */
-  readonly onError?: (error: unknown) => void
-}
 
 /**
  * Speaks SSH as the server over `transport`; resolves once a user is in, and goes on serving.
@@ -163,7 +62,7 @@ export async function serve(
 ): Promise<ServerConnection> {
   requireTransport(transport)
   requireInProcess(transport, options?.inProcess)
-  validate(options)
+  validateServerOptions(options)
   return establish(transport, options)
 }
 
@@ -186,7 +85,7 @@ let establish: (transport: Transport, options: ServerOptions) => Promise<ServerC
  * await connection.close()
  * console.log((await client.closed)?.code) // SSH_DISCONNECTED
  */
-export class ServerConnection {
+export class ServerConnection extends Connection {
   static {
     establish = async (transport, options) => {
       const connection = new ServerConnection(transport, options)
@@ -206,31 +105,17 @@ export class ServerConnection {
   #noMoreSessions = false
 
   private constructor(transport: Transport, options: ServerOptions) {
-    this.#options = options
-    this.#verdicts = new Verdicts(options.auth, (error) => this.#report(error))
     const crypto = options.crypto ?? defaultCrypto()
-    this.#crypto = crypto
-    const algorithms = modern(crypto)
-    this.#link = new Link({
+    const verdicts = new Verdicts(options.auth, (error) => this.#report(error))
+    const link = new Link({
       machine: new Machine({
         role: 'server',
-        crypto,
-        algorithms: options.inProcess
-          ? inProcessAlgorithms(algorithms)
-          : (options.algorithms?.(algorithms) ?? algorithms),
-        softwareVersion: SOFTWARE_VERSION,
-        nowMs: nowMs(),
+        ...machineOptions(options, crypto, modern(crypto)),
         hostKeys: options.hostKeys.map((signer) => signer.publicKey),
-        authMethods: this.#verdicts.methods,
+        authMethods: verdicts.methods,
         ...(options.banner !== undefined && { banner: options.banner }),
         ...(options.authFailuresMax && { authFailuresMax: options.authFailuresMax }),
-        ...(options.handshakeMs && { handshakeMs: options.handshakeMs }),
-        ...(options.rekey && { rekey: options.rekey }),
-        ...(options.requireStrictKex && { requireStrictKex: true }),
-        ...options.limits,
-        ...(options.deadlines && { deadlines: options.deadlines }),
         userAlgorithms: (username) => this.#userAlgorithms(username),
-        ...(options.trace && { trace: options.trace }),
       }),
       transport,
       onEvent: (event) => this.#handle(event),
@@ -243,12 +128,17 @@ export class ServerConnection {
       deadlines: options.deadlines,
       signal: options.signal,
     })
-    this.#forwards = new ServerForwards(this.#link, {
+    super(link)
+    this.#options = options
+    this.#crypto = crypto
+    this.#verdicts = verdicts
+    this.#link = link
+    this.#forwards = new ServerForwards(link, {
       tcpipForward: options.tcpipForward,
       streamlocalForward: options.streamlocalForward,
       onError: (error) => this.#report(error),
     })
-    this.#link.start()
+    link.start()
   }
 
   get username(): string {
@@ -260,60 +150,14 @@ export class ServerConnection {
     return this.#publicKey
   }
 
-  /** What is in force now. */
-  get negotiated(): Negotiated {
-    return this.#link.negotiated
-  }
-
   /** The client's identification line. */
   get clientIdentification(): string {
     return this.#link.machine.peerIdentification ?? ''
   }
 
-  /** Resolves once the connection is gone, with what ended it unless that was `close`. */
-  get closed(): Promise<SshError | undefined> {
-    return this.#link.ended
-  }
-
-  /** Opens a channel to the client. It closes itself once both sides ended. */
-  openChannel(
-    type: string,
-    typeSpecific?: Uint8Array,
-    { signal }: WaitOptions = {},
-  ): Promise<Channel> {
-    return this.#link.openChannel(type, typeSpecific, { ...CONNECTION_CHANNEL, signal })
-  }
-
-  /** A global request with a reply. Rejects with SshError `SSH_REQUEST_REFUSED` on failure. */
-  globalRequest(
-    name: string,
-    data?: Uint8Array,
-    { signal }: WaitOptions = {},
-  ): Promise<Uint8Array> {
-    return this.#link.globalRequest(name, data, { signal })
-  }
-
-  /**
-   * Round trip to the client in milliseconds: of a `ping@openssh.com` where the client offers it,
-   * else of a global request.
-   */
-  ping(options: WaitOptions = {}): Promise<number> {
-    return this.#link.ping(options)
-  }
-
-  /** Starts a key exchange. */
-  rekey(): void {
-    this.#link.machine.rekey()
-    this.#link.wake()
-  }
-
   /** Says goodbye (reasons of RFC 4253 §11.1) and ends; resolves once the transport was let go. */
   async close(reason: number = DISCONNECT.BY_APPLICATION, message = 'closed'): Promise<void> {
     await this.#link.disconnect(reason, message)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
   }
 
   #handle(event: RoleEvent): void {
@@ -482,38 +326,4 @@ export class ServerConnection {
       // There is nobody left to tell.
     }
   }
-}
-
-const METHODS = ['publickey', 'password', 'keyboardInteractive', 'hostbased', 'none'] as const
-const HANDLERS = [
-  'session',
-  'exec',
-  'shell',
-  'directTcpip',
-  'directStreamlocal',
-  'tcpipForward',
-  'streamlocalForward',
-  'permitChannel',
-  'userAlgorithms',
-  'acceptEnv',
-  'onError',
-] as const
-
-function validate(options: ServerOptions): void {
-  requireSigners(options?.hostKeys, 'hostKeys')
-  if (typeof options.auth !== 'object' || options.auth === null) {
-    throw new TypeError('auth must be an object of handlers')
-  }
-  for (const name of METHODS) {
-    optionalFunction(options.auth[name], `auth.${name}`)
-  }
-  for (const name of HANDLERS) optionalFunction(options[name], name)
-  for (const [name, handler] of Object.entries(options.subsystems ?? {})) {
-    if (typeof handler !== 'function') throw new TypeError(`subsystems.${name} must be a function`)
-  }
-  for (const [name, handler] of Object.entries(options.channels ?? {})) {
-    if (typeof handler !== 'function') throw new TypeError(`channels.${name} must be a function`)
-  }
-  optionalInteger(options.authFailuresMax, 'authFailuresMax', 1, 1000)
-  validateCommon(options)
 }

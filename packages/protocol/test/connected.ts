@@ -1,7 +1,8 @@
 // A client and a server of ours, joined in memory, for tests of everything above the machine.
 
 import { publickey } from '../src/auth-methods.ts'
-import { type Client, type ClientOptions, connect } from '../src/client.ts'
+import { type Client, connect } from '../src/client.ts'
+import type { ClientOptions } from '../src/client-options.ts'
 import { nativeCrypto } from '../src/crypto/native.ts'
 import { nobleCrypto } from '../src/crypto/noble.ts'
 import type { CryptoProvider } from '../src/crypto/provider.ts'
@@ -9,7 +10,8 @@ import { memoryPair } from '../src/io/memory.ts'
 import type { Transport } from '../src/io/transport.ts'
 import { pinned } from '../src/keys/known-hosts.ts'
 import { generateKey, type PrivateKey } from '../src/keys/private-key.ts'
-import { type ServerConnection, type ServerOptions, serve } from '../src/server.ts'
+import { type ServerConnection, serve } from '../src/server.ts'
+import type { ServerOptions } from '../src/server-options.ts'
 
 export const hostKey: PrivateKey = generateKey('ed25519')
 export const userKey: PrivateKey = generateKey('ed25519')

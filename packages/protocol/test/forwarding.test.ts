@@ -8,7 +8,7 @@ import { Backlog, type IncomingConnection, type Listener } from '../src/io/liste
 import { memoryPair } from '../src/io/memory.ts'
 import type { Transport } from '../src/io/transport.ts'
 import { BACKLOG_MAX, FORWARDS_MAX } from '../src/limits.ts'
-import type { ServerOptions } from '../src/server.ts'
+import type { ServerOptions } from '../src/server-options.ts'
 import { OPEN_FAILURE } from '../src/wire/numbers.ts'
 import { codeOf, connected, gate, hangUp, text, utf8 } from './connected.ts'
 import { readAll } from './suites/transport.ts'
