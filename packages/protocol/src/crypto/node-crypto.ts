@@ -51,7 +51,7 @@ export interface NodeCrypto {
   createSecretKey(key: Bytes): KeyObject
   createPrivateKey(key: Der | { key: Jwk; format: 'jwk' }): KeyObject
   createPublicKey(key: Der | { key: Jwk; format: 'jwk' }): KeyObject
-  generateKeyPairSync(type: 'rsa' | 'x25519', options?: object): { readonly privateKey: KeyObject }
+  generateKeyPairSync(type: 'rsa', options: object): { readonly privateKey: Bytes }
   createDiffieHellman(
     prime: Bytes,
     generator: Bytes,
@@ -117,21 +117,16 @@ export function toBase64Url(bytes: Bytes): string {
  */
 export function remembered(load: (key: Bytes) => KeyObject): {
   get(key: Bytes): KeyObject
-  set(key: Bytes, object: KeyObject): void
 } {
   const loaded = new WeakMap<Bytes, { readonly copy: Bytes; readonly object: KeyObject }>()
-  const set = (key: Bytes, object: KeyObject): void => {
-    loaded.set(key, { copy: key.slice(), object })
-  }
   return {
     get(key) {
       const entry = loaded.get(key)
       if (entry !== undefined && equalBytes(entry.copy, key)) return entry.object
       const object = load(key)
-      set(key, object)
+      loaded.set(key, { copy: key.slice(), object })
       return object
     },
-    set,
   }
 }
 

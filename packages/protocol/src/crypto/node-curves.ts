@@ -45,10 +45,6 @@ function perCurve<T>(
   }
 }
 
-/** DER around raw keys: RFC 8410 for the Edwards and Montgomery curves. */
-const PKCS8_X25519 = fromHex('302e020100300506032b656e04220420')
-const PKCS8_ED25519 = fromHex('302e020100300506032b657004220420')
-
 function der(type: Der['type'], ...parts: readonly Bytes[]): Der {
   const key = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
   let at = 0
@@ -59,8 +55,21 @@ function der(type: Der['type'], ...parts: readonly Bytes[]): Der {
   return { key, format: 'der', type }
 }
 
-/** As a JSON Web Key (RFC 8037), which loads faster than DER. */
-function okpPublicKey(node: NodeCrypto, crv: 'X25519' | 'Ed25519', publicKey: Bytes): KeyObject {
+/** A curve of RFC 8410, by its name in a JSON Web Key. */
+type OkpCurve = 'X25519' | 'Ed25519'
+
+const NO_POINT = toBase64Url(new Uint8Array(32))
+
+/**
+ * As a JSON Web Key (RFC 8037), which loads in a tenth of the time that DER takes. It must name a
+ * public key, which is not looked at: the runtime derives its own.
+ */
+function okpPrivateKey(node: NodeCrypto, crv: OkpCurve, secretKey: Bytes): KeyObject {
+  const key = { kty: 'OKP', crv, d: toBase64Url(secretKey), x: NO_POINT }
+  return node.createPrivateKey({ key, format: 'jwk' })
+}
+
+function okpPublicKey(node: NodeCrypto, crv: OkpCurve, publicKey: Bytes): KeyObject {
   return node.createPublicKey({
     key: { kty: 'OKP', crv, x: toBase64Url(publicKey) },
     format: 'jwk',
@@ -74,15 +83,14 @@ function publicHalf(privateKey: KeyObject): Bytes {
 
 function x25519(node: NodeCrypto): Override {
   const privateKeys = remembered((secretKey) =>
-    node.createPrivateKey(der('pkcs8', PKCS8_X25519, sized(secretKey, 32, 'secretKey'))),
+    okpPrivateKey(node, 'X25519', sized(secretKey, 32, 'secretKey')),
   )
   const x25519: CryptoProvider['x25519'] = {
+    // Any 32 bytes are a key (RFC 7748 §5). Not `generateKeyPairSync`: Node 20 locks up if it
+    // collects the garbage of that while it exports the very key as a JSON Web Key.
     generate() {
-      const { privateKey } = node.generateKeyPairSync('x25519')
-      const { d, x } = privateKey.export({ format: 'jwk' })
-      const secretKey = sized(fromBase64Url(d), 32, 'a secret key')
-      privateKeys.set(secretKey, privateKey)
-      return { secretKey, publicKey: sized(fromBase64Url(x), 32, 'a public key') }
+      const secretKey = nobleCrypto.random(32)
+      return { secretKey, publicKey: publicHalf(privateKeys.get(secretKey)) }
     },
     agree(secretKey, peerPublicKey) {
       const publicKey = okpPublicKey(node, 'X25519', sized(peerPublicKey, 32, 'peerPublicKey'))
@@ -117,9 +125,7 @@ function x25519(node: NodeCrypto): Override {
 }
 
 function ed25519(node: NodeCrypto): Override {
-  const privateKeys = remembered((seed) =>
-    node.createPrivateKey(der('pkcs8', PKCS8_ED25519, sized(seed, 32, 'seed'))),
-  )
+  const privateKeys = remembered((seed) => okpPrivateKey(node, 'Ed25519', sized(seed, 32, 'seed')))
   const ed25519: CryptoProvider['ed25519'] = {
     generate() {
       const secretKey = nobleCrypto.random(32)

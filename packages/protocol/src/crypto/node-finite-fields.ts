@@ -47,9 +47,15 @@ function rsa(node: NodeCrypto): Override {
       if (!(bits >= RSA_BITS_MIN && bits <= RSA_BITS_MAX)) {
         throw new RangeError(`bits: must be from ${RSA_BITS_MIN} to ${RSA_BITS_MAX}`)
       }
-      const options = { modulusLength: bits, publicExponent: 65537 }
-      const { privateKey } = node.generateKeyPairSync('rsa', options)
-      const { n, e, d, p, q, qi } = privateKey.export({ format: 'jwk' })
+      const generated = node.generateKeyPairSync('rsa', {
+        modulusLength: bits,
+        publicExponent: 65537,
+        privateKeyEncoding: { format: 'der', type: 'pkcs8' },
+      })
+      // By way of DER: Node 20 locks up if it collects the garbage of the generation while it
+      // exports the very key that came out of it.
+      const der = { key: generated.privateKey, format: 'der', type: 'pkcs8' } as const
+      const { n, e, d, p, q, qi } = node.createPrivateKey(der).export({ format: 'jwk' })
       return {
         modulus: fromBase64Url(n),
         publicExponent: fromBase64Url(e),
