@@ -29,16 +29,34 @@ export function addInactivity(command: Command, otherwise: string): void {
       ).argParser(checked(parseDuration)),
     )
     .option('--no-inactivity-timeout', 'never end a session for want of traffic')
-  // To commander both are one option, of which the last would count.
-  let given: string | undefined
-  for (const name of ['inactivity-timeout', 'no-inactivity-timeout']) {
-    command.on(`option:${name}`, () => {
-      if (given !== undefined && given !== name) {
-        command.error(`error: option '--${name}' cannot be used with option '--${given}'`)
+}
+
+/**
+ * Makes it an error to give a value twice, unless the option's help calls it repeatable, or an
+ * option together with its contrary: commander would drop all but the last without a word.
+ */
+export function refuseContradictions(command: Command): void {
+  const given = new Set<string>()
+  const options = new Map(command.options.map((option) => [option.long, option]))
+  for (const option of command.options) {
+    const { long = '', required, description, negate } = option
+    const contrary = options.get(negate ? long.replace('--no-', '--') : long.replace('--', '--no-'))
+    command.on(`option:${option.name()}`, () => {
+      if (required && given.has(long) && !description.includes('repeatable')) {
+        command.error(`error: option '${option.flags}' cannot be used twice`)
       }
-      given = name
+      if (contrary?.long !== undefined && given.has(contrary.long)) {
+        command.error(`error: option '${long}' cannot be used with option '${contrary.long}'`)
+      }
+      given.add(long)
     })
   }
+}
+
+/** A name of a terminal type, as it goes into TERM. */
+export function terminalType(text: string): string {
+  if (/^[\x21-\x7e]+$/.test(text)) return text
+  throw new InvalidArgumentError('it is the name of a terminal type, such as xterm-256color.')
 }
 
 /** Milliseconds of either of them; 0 for never, undefined if neither was given. */

@@ -1,6 +1,13 @@
 /** The command line: every form, flag, conflict and default, and nothing of what they do. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { addInactivity, checked, inactivityOf, integer } from './arg-parsers.ts'
+import {
+  addInactivity,
+  checked,
+  inactivityOf,
+  integer,
+  refuseContradictions,
+  terminalType,
+} from './arg-parsers.ts'
 import { addAuthorize } from './authorize-args.ts'
 import type { CliCommand } from './command.ts'
 import {
@@ -114,6 +121,7 @@ class ArgumentParser {
     addAuthorize(ssh, done)
     addToolCommands(ssh, this.#words, done)
     this.#addRelay(ssh)
+    for (const command of ssh.commands) refuseContradictions(command)
     return program
   }
 
@@ -124,7 +132,11 @@ class ArgumentParser {
       .usage('[options] <sandbox> [-- <word>...]')
       .addOption(new Option('--name <sandbox>', 'the sandbox, where its name looks like a command'))
       .option('-u, --user <user>', 'guest user (default: root)')
-      .option('--term <term>', 'terminal type (default: $TERM, or xterm)')
+      .addOption(
+        new Option('--term <term>', 'terminal type (default: $TERM, or xterm)').argParser(
+          terminalType,
+        ),
+      )
       .option('-t, --tty', 'allocate a terminal, also for a command')
       .option('-T, --no-tty', 'allocate no terminal, also for a shell')
       .option(

@@ -15,6 +15,7 @@ import { serve } from './commands/serve.ts'
 import type { CommandContext } from './context.ts'
 import { EXIT_LOCAL_ERROR, EXIT_USAGE, exitCodeOf, explain } from './failure.ts'
 import { Output, wantsColor } from './output.ts'
+import { print } from './print.ts'
 import { restoreTerminalOnExit } from './terminal.ts'
 import { VERSION } from './version.ts'
 
@@ -50,7 +51,7 @@ async function main(): Promise<number> {
 async function run(command: CliCommand, context: CommandContext): Promise<number> {
   switch (command.type) {
     case 'print':
-      process.stdout.write(command.text)
+      await print(command.text)
       return 0
     case 'usage':
       process.stderr.write(command.text)

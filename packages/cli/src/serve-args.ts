@@ -79,14 +79,16 @@ function addGateway(command: Command): void {
     )
     .option('--start', 'start stopped sandboxes when somebody logs in, and stop them afterwards')
     .addOption(
-      new Option('--linger <duration>', 'how long such a sandbox runs on after its last connection')
-        .default(undefined, '60s')
-        .argParser(checked(parseDuration)),
+      new Option(
+        '--linger <duration>',
+        'how long such a sandbox runs on after its last connection (default: 60s)',
+      ).argParser(checked(parseDuration)),
     )
     .addOption(
-      new Option('--max-per-sandbox <number>', 'connections at once in each sandbox')
-        .default(undefined, String(CONNECTIONS_PER_SANDBOX_DEFAULT))
-        .argParser((text) => integer(text, 1, 65535)),
+      new Option(
+        '--max-per-sandbox <number>',
+        `connections at once in each sandbox (default: ${CONNECTIONS_PER_SANDBOX_DEFAULT})`,
+      ).argParser((text) => integer(text, 1, 65535)),
     )
 }
 
@@ -134,12 +136,11 @@ function addPolicy(command: Command): void {
 function addLimits(command: Command): void {
   command
     .addOption(
-      new Option('--max-connections <number>', 'connections at once')
-        .default(
-          undefined,
-          `${CONNECTIONS_MAX_DEFAULT}, ${GATEWAY_CONNECTIONS_MAX_DEFAULT} for many sandboxes`,
-        )
-        .argParser((text) => integer(text, 1, 65535)),
+      new Option(
+        '--max-connections <number>',
+        `connections at once (default: ${CONNECTIONS_MAX_DEFAULT}, ` +
+          `${GATEWAY_CONNECTIONS_MAX_DEFAULT} for many sandboxes)`,
+      ).argParser((text) => integer(text, 1, 65535)),
     )
     .addOption(
       new Option('--drain <duration>', 'how long open sessions may go on when it is stopped')

@@ -5,6 +5,7 @@ import type { AuthorizeCommand, KeySource } from '../command.ts'
 import type { CommandContext } from '../context.ts'
 import { CliError, EXIT_LOCAL_ERROR, explain } from '../failure.ts'
 import { describeGrants } from '../key-table.ts'
+import { print } from '../print.ts'
 
 /** Larger inputs are no list of keys. */
 const INPUT_BYTES_MAX = 1024 * 1024
@@ -18,7 +19,7 @@ export async function authorize(
   const { output } = context
   switch (action.type) {
     case 'list':
-      process.stdout.write(describeGrants(home, sandbox, (message) => output.warn(message)))
+      await print(describeGrants(home, sandbox, (message) => output.warn(message)))
       return 0
     case 'add': {
       const inputs: string[] = []

@@ -2,13 +2,14 @@
 import { listSandboxes } from '@sandbox-ssh/sandbox-bridge'
 import type { Candidates } from '../completion.ts'
 import type { CommandContext } from '../context.ts'
+import { print } from '../print.ts'
 
-/** Prints the candidates that fit, one a line. Never fails: nobody would see why. */
-export function complete(candidates: Candidates, context: CommandContext): number {
+/** Prints the candidates that fit, one a line, and returns the exit code. */
+export async function complete(candidates: Candidates, context: CommandContext): Promise<number> {
   const { words, sandboxes, typed } = candidates
   const all = [...words, ...(sandboxes === 'none' ? [] : names(candidates, context))]
   const fitting = all.filter((word) => word.startsWith(typed))
-  process.stdout.write(fitting.map((word) => `${word}\n`).join(''))
+  await print(fitting.map((word) => `${word}\n`).join(''))
   return 0
 }
 

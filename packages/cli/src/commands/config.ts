@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { type Home, prepareSshConfig, sandbox, writeSshConfig } from '@sandbox-ssh/sandbox-bridge'
 import type { CommandContext } from '../context.ts'
 import { CliError } from '../failure.ts'
+import { print } from '../print.ts'
 import type { ConfigCommand } from '../tool-args.ts'
 
 /** Prints or writes the block and returns the exit code. */
@@ -21,7 +22,7 @@ export async function config(command: ConfigCommand, context: CommandContext): P
     env: environment(home),
   })
   if (!command.write) {
-    process.stdout.write(block.text)
+    await print(block.text)
     return 0
   }
   const file = resolve(command.file ?? join(homedir(), '.ssh', 'config'))

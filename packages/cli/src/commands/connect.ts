@@ -13,6 +13,7 @@ import {
 } from '@sandbox-ssh/sandbox-bridge'
 import type { ConnectCommand } from '../command.ts'
 import type { CommandContext } from '../context.ts'
+import { isReaderGone, outputFailed } from '../print.ts'
 import { whileRunning } from '../running.ts'
 import { type HandledSignal, handleSignals, signalExitCode } from '../signals.ts'
 import { reenterRawModeOnContinue } from '../terminal.ts'
@@ -109,7 +110,9 @@ async function join(program: RemoteProcess, detachKeys: Uint8Array | undefined):
   try {
     const end = await attach(program, process, raw ? { raw, detachKeys } : {})
     if (end.type === 'exited') return exitStatus(end.status)
-    return end.type === 'detached' ? 0 : signalExitCode('SIGPIPE')
+    if (end.type === 'detached') return 0
+    if (isReaderGone(end.error)) return signalExitCode('SIGPIPE')
+    throw outputFailed(end.stream, end.error)
   } catch (error) {
     if (killedBy !== undefined) return signalExitCode(killedBy)
     throw error

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type Home, readAuthorizedKeys, readHostKey, sandbox } from '@sandbox-ssh/sandbox-bridge'
 import type { CommandContext } from '../context.ts'
 import { EXIT_LOCAL_ERROR, explain } from '../failure.ts'
+import { print } from '../print.ts'
 import type { DoctorCommand } from '../tool-args.ts'
 
 /** How long a sandbox may take to answer, being started included. */
@@ -36,7 +37,7 @@ export async function doctor(command: DoctorCommand, context: CommandContext): P
       finding = { state: 'bad', text: explain(error) }
     }
     if (finding.state === 'bad') bad++
-    process.stdout.write(format(about, finding))
+    await print(format(about, finding))
   }
   await look('node', nodeVersion)
   await look('home', () => homeDirectory(context.home()))

@@ -7,6 +7,7 @@ import {
 } from '@sandbox-ssh/sandbox-bridge'
 import type { CommandContext } from '../context.ts'
 import { describeGrants, fieldsOf, table } from '../key-table.ts'
+import { print } from '../print.ts'
 import type { KeysCommand } from '../tool-args.ts'
 
 /** Prints them and returns the exit code. */
@@ -26,6 +27,6 @@ export async function keys(command: KeysCommand, context: CommandContext): Promi
   }
   const grants = describeGrants(home, wanted?.label, (message) => output.warn(message))
   const none = '(none yet)\n'
-  process.stdout.write(`Host keys\n${table(rows) || none}\nMay enter\n${grants || none}`)
+  await print(`Host keys\n${table(rows) || none}\nMay enter\n${grants || none}`)
   return 0
 }

@@ -107,11 +107,16 @@ function openGateway(
 }
 
 async function serveStdio(server: SshServer): Promise<number> {
-  const stop = handleSignals(['SIGINT', 'SIGTERM', 'SIGHUP'], () => void server.close())
+  let stopped = false
+  const stop = handleSignals(['SIGINT', 'SIGTERM', 'SIGHUP'], () => {
+    stopped = true
+    void server.close()
+  })
   try {
     await server.serveConnection(nodeStreams(process.stdin, process.stdout))
     return 0
   } catch (error) {
+    if (stopped) return 0
     throw new CliError(`SSH session failed: ${explain(error)}`, { cause: error })
   } finally {
     stop()

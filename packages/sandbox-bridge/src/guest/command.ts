@@ -16,7 +16,7 @@ import { resolve } from 'node:path'
 import type { ExecFailureKind } from '../agent/error.ts'
 import type { ExecFailed, ExecRequest, ResourceLimit } from '../agent/messages.ts'
 import { errorName, errorNumber, osError } from './errno.ts'
-import { homeOf, resolveUser, UnknownUser, type User } from './users.ts'
+import { checkMapped, homeOf, resolveUser, UnknownUser, type User } from './users.ts'
 
 /** What programs get unless the request says otherwise. */
 export interface ExecDefaults {
@@ -139,7 +139,9 @@ function failureKind(number: number): ExecFailureKind {
 
 function findUser(text: string): User {
   try {
-    return resolveUser(text, process.getgid?.() ?? 0)
+    const user = resolveUser(text, process.getgid?.() ?? 0)
+    if (differs(user)) checkMapped(text, user)
+    return user
   } catch (error) {
     if (error instanceof UnknownUser) throw setupFailure('other', error.message)
     throw error

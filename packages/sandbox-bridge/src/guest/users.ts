@@ -45,6 +45,29 @@ export function resolveUser(text: string, ownGid: number): User {
   }
 }
 
+/**
+ * That a user namespace has these ids at all: one of an ordinary user of the host has but one.
+ * @throws UnknownUser
+ */
+export function checkMapped(text: string, { uid, gid }: User): void {
+  if (isMapped('/proc/self/uid_map', uid) && isMapped('/proc/self/gid_map', gid)) return
+  throw new UnknownUser(`guest user not available: ${text}: there is no user ${uid} in here`)
+}
+
+/** A table that cannot be read forbids nothing; the kernel does. */
+function isMapped(table: string, id: number): boolean {
+  let text: string
+  try {
+    text = readFileSync(table, 'utf8')
+  } catch {
+    return true
+  }
+  return text.split('\n').some((line) => {
+    const [first, , count] = line.trim().split(/\s+/).map(Number)
+    return first !== undefined && count !== undefined && id >= first && id < first + count
+  })
+}
+
 /** The home of a user id in passwd. */
 export function homeOf(uid: number): string | undefined {
   return passwd().find((line) => line.uid === uid)?.home

@@ -55,8 +55,15 @@ export type AttachEnd =
   | { readonly type: 'exited'; readonly status: ExitStatus }
   /** The detach keys were typed; the remote program has been hung up on. */
   | { readonly type: 'detached' }
-  /** Nobody reads our stdout any more (`| head -1`). */
-  | { readonly type: 'output-closed' }
+  /**
+   * An output takes no more: `error.code` is EPIPE where nobody reads our stdout any more
+   * (`| head -1`), ENOSPC on a full disk. Of a stderr that nobody reads nothing is said.
+   */
+  | {
+      readonly type: 'output-closed'
+      readonly stream: 'stdout' | 'stderr'
+      readonly error: Error
+    }
 
 /**
  * Size of the terminal behind an output; 80×24 if unknown, as for a pipe.
@@ -111,13 +118,18 @@ export async function attach(
     return await new Promise<AttachEnd>((resolve, reject) => {
       if (options.raw === true) cleanup.push(...rawMode(process, stdin, stdout))
       const keys = options.raw === true ? options.detachKeys : undefined
+      const closed = (stream: 'stdout' | 'stderr') => (error: Error) => {
+        if (stream === 'stdout' || !isReaderGone(error)) {
+          resolve({ type: 'output-closed', stream, error })
+        } else process.channel.discardStderr()
+      }
       cleanup.push(
         copyInput(stdin, process, keys, () => resolve({ type: 'detached' })),
-        onOutputError(stdout, () => resolve({ type: 'output-closed' })),
-        onOutputError(stderr, () => undefined),
+        onOutputError(stdout, closed('stdout')),
+        onOutputError(stderr, closed('stderr')),
       )
-      copyOutput(() => process.read(), stdout).catch(() => resolve({ type: 'output-closed' }))
-      copyOutput(() => process.readStderr(), stderr).catch(() => process.channel.discardStderr())
+      copyOutput(() => process.read(), stdout).catch(closed('stdout'))
+      copyOutput(() => process.readStderr(), stderr).catch(closed('stderr'))
       process.exit.then((status) => resolve({ type: 'exited', status }), reject)
     })
   } finally {
@@ -206,7 +218,11 @@ async function copyOutput(
 }
 
 /** An output without an error listener would end the whole process when its reader goes. */
-function onOutputError(output: AttachOutput, listener: () => void): () => void {
+function onOutputError(output: AttachOutput, listener: (error: Error) => void): () => void {
   output.on('error', listener)
   return () => output.off('error', listener)
+}
+
+function isReaderGone(error: Error): boolean {
+  return 'code' in error && error.code === 'EPIPE'
 }
