@@ -11,6 +11,9 @@ import { invalidKey } from './key-errors.ts'
 import { EC_BYTES, ecdsaBlob, ed25519Blob, rsaBlob } from './key-material.ts'
 import { PublicKey, type Signer } from './public-key.ts'
 
+/** As the runtime in force declares it: Node's own types have it under another name than browsers'. */
+type CryptoKey = Parameters<typeof crypto.subtle.sign>[1]
+
 /** A `CryptoKeyPair`. The private half must be allowed to `sign`; the public one is exported. */
 export interface WebCryptoPair {
   readonly privateKey: object
