@@ -144,7 +144,10 @@ test('a user for whom a sandbox has no number is told so', async () => {
   const [first = 0, , count = 0] = map.stdout.toString().trim().split(/\s+/).map(Number)
   // Under bubblewrap there is root alone; where that is missing the guest has all of the host's.
   if (first + count > 65_534) return assert.is(code, 0)
-  assert.match(stderr, /^error: .*guest user not available: nobody: there is no user \d+ in here\n$/)
+  assert.match(
+    stderr,
+    /^error: .*guest user not available: nobody: there is no user \d+ in here\n$/,
+  )
   assert.is(code, 127)
 })
 
