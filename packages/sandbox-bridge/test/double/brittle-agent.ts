@@ -5,10 +5,16 @@
 // neither reads nor heeds what can be ignored, `cat` reads and echoes, `slow` reads a little at a
 // time, `yes` writes without end, `exit` ends at once. A shell runs the first word of its command,
 // and is `cat` without one. `perl` answers as the gauge of unread input does. Connections go to
-// hosts of the same names, and to `silent`, which never answers.
+// hosts of the same names, and to `silent`, which never answers. Whatever the real agent was recorded
+// to be asked, it is answered in the recorded bytes; and whatever is sent must look as recorded.
 
 import { memoryPair, type Transport } from '@sandbox-ssh/protocol'
-import { decodeEnvelope, decodePayload, encodeMessage } from '../../src/agent/envelope.ts'
+import {
+  decodeEnvelope,
+  decodeMessage,
+  decodePayload,
+  encodeMessage,
+} from '../../src/agent/envelope.ts'
 import { FRAME_LENGTH_MAX, type Frame, FrameDecoder, writeUint32 } from '../../src/agent/frame.ts'
 import {
   isMessageType,
@@ -17,7 +23,10 @@ import {
   messages,
   type Payloads,
 } from '../../src/agent/messages.ts'
+import { fromHex, linesOf } from '../recorded.ts'
 import { BrittleFiles } from './brittle-files.ts'
+import { type RecordedAnswer, RecordedAnswers } from './recorded-answers.ts'
+import { strangeness } from './recorded-shapes.ts'
 
 /** What a pipe and a terminal hold when nobody reads. */
 const PIPE_BYTES = 64 * 1024
@@ -53,6 +62,8 @@ interface Program extends Receiver {
   eof: boolean
   /** The program whose input a gauge looks at. */
   readonly watched: Receiver | undefined
+  /** Of a program out of the recording, what it has yet to say. */
+  readonly script: Uint8Array[]
 }
 
 interface Connection extends Receiver {
@@ -65,6 +76,13 @@ const KINDS = ['deaf', 'stubborn', 'cat', 'slow', 'yes', 'exit', 'perl', 'ln', '
 /** What `yes` writes in a millisecond, and a connection to it in all. */
 const YES_BYTES = 32 * 1024
 const TCP_SENT_MAX = 4 * 1024 * 1024
+
+/** The real agent's answers, as far as they were recorded; shared by all imitations. */
+export const recorded: RecordedAnswers = new RecordedAnswers()
+/** Its first words, and its sign of life. */
+const READY = recordedFrame('handshake', 'client-preamble')
+const PONG = recordedFrame('core', 'ping')
+const TOUCHED = recordedFrame('core', 'touch')
 
 /** The agent, its relay and its guest in one. */
 export class BrittleAgent {
@@ -82,7 +100,8 @@ export class BrittleAgent {
   readonly #files: BrittleFiles
   readonly #slots = new Map<number, Transport>()
   #queued = 0
-  #pid = 100
+  /** Above those of the recording. */
+  #pid = 10_000
   /** Ids that former clients of each slot left behind. */
   readonly #former = new Map<number, readonly number[]>()
   /** Bytes written by `yes`, by the word behind it. */
@@ -140,9 +159,8 @@ export class BrittleAgent {
     const prologue = new Uint8Array(8)
     writeUint32(prologue, 0, slot * STEP + 1)
     writeUint32(prologue, 4, slot * STEP + STEP)
-    const times = { boot_time_ns: 1, init_time_ns: 2, ready_time_ns: 3, agent_version: '0.6.18' }
     this.#write(ours, prologue)
-    this.#write(ours, encodeMessage(0, 'core.ready', times))
+    this.#write(ours, READY)
     void this.#serve(ours, slot)
     return theirs
   }
@@ -174,6 +192,8 @@ export class BrittleAgent {
     }
     let message: Message
     try {
+      const strange = strangeness(bytes)
+      if (strange !== undefined) this.broken.push(strange)
       const { type, payload, generation } = decodeEnvelope(body)
       if (!isMessageType(type)) throw new Error(`type ${type}`)
       if (generation !== 7) this.broken.push(`generation ${generation}`)
@@ -188,13 +208,13 @@ export class BrittleAgent {
 
   #handle(message: Message, slot: number): void {
     const { id } = message
+    if (this.#recite(message)) return
     switch (message.type) {
       case 'core.ping':
-        if (Object.keys(message.payload).length > 0) this.broken.push('an extension was used')
-        this.#say(id, 'core.pong', {})
+        this.#repeat(id, PONG)
         break
       case 'core.touch':
-        this.#say(id, 'core.touched', { activity_seq: 1 })
+        this.#repeat(id, TOUCHED)
         break
       case 'core.exec.request':
         this.#exec(id, message.payload)
@@ -229,6 +249,45 @@ export class BrittleAgent {
     }
   }
 
+  /** Answers out of the recording; a program there says one thing after the other. */
+  #recite(message: Message): boolean {
+    const answer = recorded.to(message)
+    if (answer === undefined) return false
+    const { id, type } = message
+    if (type !== 'core.exec.request' || answer.length === 1) {
+      if (this.#isOpen(id)) this.broken.push(`id ${id} was reused while open`)
+      for (const bytes of answer) this.#repeat(id, bytes)
+      return true
+    }
+    // The same program cannot run twice at once under the same recorded process id.
+    const pid = pidOf(answer)
+    if (this.#isOpen(id) || this.#programOf(pid) !== undefined) return false
+    const program = this.#newProgram('recorded', '', message.payload.tty)
+    this.#programs.set(id, { ...program, pid, script: [...answer] })
+    return true
+  }
+
+  #programOf(pid: number | undefined): Program | undefined {
+    return [...this.#programs.values()].find((program) => program.pid === pid)
+  }
+
+  #newProgram(kind: string, word: string, tty: boolean): Program {
+    return {
+      kind,
+      word,
+      pid: this.#pid++,
+      tty,
+      capacity: tty ? TTY_BYTES : PIPE_BYTES,
+      buffered: 0,
+      frames: 0,
+      stopped: false,
+      ended: false,
+      eof: false,
+      watched: undefined,
+      script: [],
+    }
+  }
+
   #exec(id: number, request: Payloads['core.exec.request']): void {
     if (this.#isOpen(id)) this.broken.push(`id ${id} was reused while open`)
     const [kind, word] = imitated(request)
@@ -238,19 +297,8 @@ export class BrittleAgent {
       return
     }
     const watchedPid = kind === 'perl' ? Number(request.args.at(-1)) : undefined
-    const program: Program = {
-      kind,
-      word,
-      pid: this.#pid++,
-      tty: request.tty,
-      capacity: request.tty ? TTY_BYTES : PIPE_BYTES,
-      buffered: 0,
-      frames: 0,
-      stopped: false,
-      ended: false,
-      eof: false,
-      watched: [...this.#programs.values()].find(({ pid }) => pid === watchedPid),
-    }
+    const watched = this.#programOf(watchedPid)
+    const program = { ...this.#newProgram(kind, word, request.tty), watched }
     this.#programs.set(id, program)
     this.#say(id, 'core.exec.started', { pid: program.pid })
     if (kind === 'perl')
@@ -345,6 +393,10 @@ export class BrittleAgent {
   #tick(): void {
     for (const [id, program] of this.#programs) {
       if (program.stopped) continue
+      if (program.kind === 'recorded') {
+        this.#continue(id, program)
+        continue
+      }
       const read = Math.min(program.buffered, paceOf(program.kind))
       program.buffered -= read
       if (program.kind === 'yes') {
@@ -386,11 +438,23 @@ export class BrittleAgent {
   #exited(id: number, code: number): void {
     const program = this.#programs.get(id)
     if (program === undefined) return
+    this.#ended(id, program)
+    this.#say(id, 'core.exec.exited', { code })
+  }
+
+  /** The next words of a program out of the recording, the last of which are its end. */
+  #continue(id: number, program: Program): void {
+    const bytes = program.script.shift()
+    if (bytes === undefined) return
+    if (program.script.length === 0) this.#ended(id, program)
+    this.#repeat(id, bytes)
+  }
+
+  #ended(id: number, program: Program): void {
     // The real one waits for ever when a terminal's input was not read by its end.
     if (program.tty && program.buffered > TTY_BYTES) this.blocked ??= 'a terminal that ended'
     program.ended = true
     this.#programs.delete(id)
-    this.#say(id, 'core.exec.exited', { code })
   }
 
   #isOpen(id: number): boolean {
@@ -402,6 +466,14 @@ export class BrittleAgent {
     if (transport !== undefined) this.#write(transport, encodeMessage(id, type, payload))
   }
 
+  /** A recorded frame, under another id. */
+  #repeat(id: number, frame: Uint8Array): void {
+    const transport = this.#slots.get(slotOf(id))
+    const bytes = frame.slice()
+    writeUint32(bytes, 4, id)
+    if (transport !== undefined) this.#write(transport, bytes)
+  }
+
   #write(transport: Transport, bytes: Uint8Array): void {
     this.#queued += bytes.length
     this.queuedBytesMax = Math.max(this.queuedBytesMax, this.#queued)
@@ -410,6 +482,21 @@ export class BrittleAgent {
     }
     transport.write(bytes).then(done, done)
   }
+}
+
+/** The process id that a recorded program has. */
+function pidOf(answer: RecordedAnswer): number {
+  const decoder = new FrameDecoder()
+  decoder.push(answer[0] ?? new Uint8Array(0))
+  const frame = decoder.next()
+  const started = frame === undefined ? undefined : decodeMessage(frame)
+  return started?.type === 'core.exec.started' ? started.payload.pid : 0
+}
+
+/** The agent's word of a case in which it has but one. */
+function recordedFrame(group: string, name: string): Uint8Array {
+  const line = linesOf(group, name).find(({ dir }) => dir === 'guest')
+  return fromHex(line?.hex ?? '')
 }
 
 /** Bytes a kind of receiver reads in a millisecond. */

@@ -6,7 +6,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { within } from '../within.ts'
-import { BrittleAgent } from './brittle-agent.ts'
+import { BrittleAgent, recorded } from './brittle-agent.ts'
 import { seeded, seeds } from './seeded.ts'
 import { SshVisitor } from './ssh-visitor.ts'
 
@@ -60,6 +60,9 @@ test('random SSH clients neither kill nor block the agent, and leave nothing beh
     for (let seed = waiting.shift(); seed !== undefined; seed = waiting.shift()) await visit(seed)
   }
   await Promise.all(Array.from({ length: LANES }, lane))
+  // Much of what they asked, the real agent was asked before; it was answered in its own bytes.
+  const { size } = recorded.given
+  assert.ok(process.env['SEED'] !== undefined || size > 25, `${size} recorded answers were given`)
 })
 
 test.run()

@@ -18,7 +18,7 @@ import { openSftp, type SftpClient, SftpError, type SftpFile } from '@sandbox-ss
 import { AgentClient } from '../../src/agent/client.ts'
 import { GuestConnection } from '../../src/guest-connection.ts'
 import { serveGuest } from '../../src/serve-guest.ts'
-import type { BrittleAgent } from './brittle-agent.ts'
+import { type BrittleAgent, recorded } from './brittle-agent.ts'
 
 const hostKey = generateKey('ed25519')
 const userKey = generateKey('ed25519')
@@ -111,6 +111,11 @@ export class SshVisitor {
       () => this.#program()?.channel.notify('signal', this.#noise(9)),
       () => this.#dial(),
       () => this.#dial(),
+      () => this.#dialRecorded(),
+      () => this.#startRecorded(),
+      () => this.#startRecorded(),
+      () => this.#fileRecorded(),
+      () => this.#fileRecorded(),
       () => this.#pick(this.#channels)?.read(),
       () => this.#pick(this.#channels)?.close(),
       () => this.#pick(this.#channels)?.abort(),
@@ -176,6 +181,35 @@ export class SshVisitor {
     const command = kind < 0.2 ? this.#noise(200) : (this.#pick(COMMANDS) ?? 'cat')
     const start = kind > 0.9 ? this.#client.shell(options) : this.#client.exec(command, options)
     this.#programs.push(await start)
+  }
+
+  /** What the real agent was asked, too. */
+  async #startRecorded(): Promise<void> {
+    const options = this.#random() < 0.4 ? { pty: {} } : {}
+    const command = this.#pick(recorded.commands) ?? ''
+    this.#programs.push(await this.#client.exec(command, { stderr: 'merge', ...options }))
+  }
+
+  async #dialRecorded(): Promise<void> {
+    const [host, port] = this.#pick(recorded.hosts) ?? ['', 1]
+    this.#channels.push(await this.#client.directTcpip(host, port))
+  }
+
+  async #fileRecorded(): Promise<void> {
+    const sftp = this.#sftp()
+    if (sftp === undefined) return this.#openSftp()
+    const path = this.#pick(recorded.paths) ?? '/'
+    const actions: (() => unknown)[] = [
+      () => sftp.stat(path),
+      () => sftp.lstat(path),
+      () => sftp.realpath(path),
+      () => sftp.readlink(path),
+      () => this.#open(sftp, path),
+      () => this.#list(sftp, path),
+      () => sftp.remove(path),
+      () => sftp.rmdir(path),
+    ]
+    await this.#pick(actions)?.()
   }
 
   async #startEndless(): Promise<void> {
