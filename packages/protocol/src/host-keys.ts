@@ -3,6 +3,7 @@
  * authentication and proves that it holds them, so that clients can learn its new keys before the
  * old ones go. OpenSSH's PROTOCOL §2.5.
  */
+import { UNATTENDED } from './algorithms/security-keys.ts'
 import type { SignatureSpec } from './algorithms/spec.ts'
 import { GLOBAL_REQUEST } from './connection/requests.ts'
 import type { CryptoProvider } from './crypto/provider.ts'
@@ -93,7 +94,7 @@ export async function verifyHostKeys(
     if (proof === undefined) return false
     const name = new Reader(proof).ascii()
     const spec = specs.find((known) => known.name === name && known.keyType === key.type)
-    return spec?.verify(crypto, key, proofData(sessionId, key.blob), proof) === true
+    return spec?.verify(crypto, key, proofData(sessionId, key.blob), proof, UNATTENDED) === true
   })
   if (!proven || proofs.length !== keys.length) {
     throw new SshError('SSH_PROTOCOL', 'the server does not hold the host keys that it announced')

@@ -10,6 +10,7 @@ import { memoryPair } from '../src/io/memory.ts'
 import { authorize } from '../src/keys/authorization.ts'
 import { parseAuthorizedKeys } from '../src/keys/authorized-keys.ts'
 import { certified, issueCertificate } from '../src/keys/certificate.ts'
+import { pinned } from '../src/keys/known-hosts.ts'
 import { generateKey } from '../src/keys/private-key.ts'
 import type { Signer } from '../src/keys/public-key.ts'
 import { serve } from '../src/server.ts'
@@ -141,6 +142,18 @@ it('a first step needs its touch as well, and a key that failed is not the key o
     publickey: (): never => ({ accept: true, touchRequired: 0 }) as never,
   }
   assert.not(await enters(key, strict))
+})
+
+it('nobody needs to touch the key of a host', async () => {
+  const key = softSecurityKey()
+  key.flags = 0
+  const [left, right] = memoryPair()
+  const [server, client] = await Promise.all([
+    serve(right, serverOptions({ hostKeys: [key] })),
+    connect(left, clientOptions({ hostKey: pinned(key.publicKey) })),
+  ])
+  assert.is(client.negotiated.hostKey, key.publicKey.type)
+  await Promise.all([client.close(), server.closed])
 })
 
 test.run()

@@ -1,5 +1,6 @@
 /** A keyring served as an agent: draft-miller-ssh-agent, and OpenSSH's PROTOCOL.agent. */
 import { modern } from '../algorithms/modern.ts'
+import { UNATTENDED } from '../algorithms/security-keys.ts'
 import { equalBytes } from '../crypto/equal-bytes.ts'
 import { SshError } from '../errors.ts'
 import type { Transport } from '../io/transport.ts'
@@ -217,7 +218,7 @@ class Service {
     const spec = modern(crypto).hostKeys.find(
       (known) => known.name === name && known.keyType === signer.type,
     )
-    if (!spec?.verify(crypto, signer, sessionId, signature)) {
+    if (!spec?.verify(crypto, signer, sessionId, signature, UNATTENDED)) {
       throw refused('the host key has not signed the session id')
     }
     for (const bound of this.#sessions) {

@@ -110,8 +110,8 @@ export function modern(crypto: CryptoProvider): Algorithms {
       group14Sha256,
       groupExchangeSha256,
     ],
-    // Certificates last: a client that knows an authority of the host puts them first.
-    hostKeys: [...plainSignatures, ...certificateSignatures],
+    // Certificates last, and keys that few hosts have before them: a client that knows an authority of the host puts them first.
+    hostKeys: [...plainSignatures, skEd25519, skEcdsaNistp256, ...certificateSignatures],
     ciphers: [
       ...(crypto.fast.has('aes-gcm') ? [...gcm, ...chacha] : [...chacha, ...gcm]),
       aes256Ctr,

@@ -2,6 +2,7 @@
  * Key exchange, the first and every later one: KEXINIT, the method's two messages, NEWKEYS, and
  * when to do it again. RFC 4253 §7 to §9.
  */
+import { UNATTENDED } from '../algorithms/security-keys.ts'
 import type { DhGroup, DhGroupRequest, KexInitiator, SignatureSpec } from '../algorithms/spec.ts'
 import { assert } from '../assert.ts'
 import { SshError } from '../errors.ts'
@@ -410,7 +411,7 @@ export class KeyExchange {
       reply.ephemeralPublicKey,
       sharedSecret,
     )
-    if (!spec.verify(crypto, hostKey, material.exchangeHash, reply.signature)) {
+    if (!spec.verify(crypto, hostKey, material.exchangeHash, reply.signature, UNATTENDED)) {
       throw new SshError('SSH_KEY_EXCHANGE', 'the signature of the host key is wrong')
     }
     if (this.#initial) this.hostKeySignature = reply.signature.slice()
