@@ -12,6 +12,7 @@ import { forwardsOfClient } from './forwards.ts'
 import { another, type Keys, keyFor } from './keys.ts'
 import { accepting, type OurServer, withOurServer } from './our-server.ts'
 import { proposalOfClient } from './proposal.ts'
+import { securityKeysOfClient } from './security-keys.ts'
 import { strictOfClient } from './strict.ts'
 import type { Trial } from './trial.ts'
 import { use } from './use.ts'
@@ -102,6 +103,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
             }),
           ),
         )),
+    ...securityKeysOfClient(client, keys, proposal),
     ...strictOfClient(client, keys, proposal),
     ...unfitOfClient(client, keys),
     ...forwardsOfClient(client, keys),

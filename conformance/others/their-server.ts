@@ -22,6 +22,7 @@ import { forwardsOfServer } from './forwards.ts'
 import { another, type Keys, keyFor } from './keys.ts'
 import { withOurClient } from './our-client.ts'
 import { type Proposal, proposalOfServer } from './proposal.ts'
+import { securityKeysOfServer } from './security-keys.ts'
 import { strictOfServer } from './strict.ts'
 import type { Trial } from './trial.ts'
 import { secret, username } from './user.ts'
@@ -112,6 +113,7 @@ export async function serverTrials(
         }),
       ),
     ),
+    ...securityKeysOfServer(peer, setup, keys),
     ...strictOfServer(peer, server, setup, keys, proposal),
     ...unfitOfServer(peer, server, setup, keys),
     ...forwardsOfServer(peer, server, keys),

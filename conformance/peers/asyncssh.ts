@@ -3,7 +3,7 @@
 import { forwardKinds } from './peer.ts'
 import { type Library, pythonClient, pythonServer } from './python.ts'
 
-const abilities: Library['client'] = {
+const abilities: Library['client'] & Library['server'] = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
   // It goes on with its data while keys are exchanged, which takes long with all that in between.
@@ -13,13 +13,23 @@ const abilities: Library['client'] = {
   certificates: true,
 }
 
+const misnamed = 'it names the algorithm of the key beside the certificate'
+
 const library: Library = {
   name: 'asyncssh',
   script: 'asyncssh_peer.py',
   package: 'python3-asyncssh',
   probe: 'import asyncssh',
-  client: { ...abilities, usesAgent: true },
-  server: abilities,
+  client: {
+    ...abilities,
+    usesAgent: true,
+    securityKeys: 'by agent',
+    unable: {
+      'user keys: sk-ssh-ed25519-cert-v01@openssh.com': misnamed,
+      'user keys: sk-ecdsa-sha2-nistp256-cert-v01@openssh.com': misnamed,
+    },
+  },
+  server: { ...abilities, securityKeys: 'of users' },
 }
 
 /** Its client. */

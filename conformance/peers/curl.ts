@@ -18,6 +18,11 @@ export function curl(scheme: 'sftp' | 'scp'): PeerClient {
     ...{ name: `libssh2 (curl, ${scheme})`, missing: absent(), rekeys: false },
     secrets: ['password', 'keyboard-interactive'],
     usesAgent: true,
+    securityKeys: 'by agent',
+    unable: {
+      'sk-ssh-ed25519@openssh.com': 'it does not know such keys',
+      'sk-ecdsa-sha2-nistp256@openssh.com': 'it does not know such keys',
+    },
     copy: async ({ port, username, hostKey, proof, agent = '' }, data) => {
       const folder = temporaryFolder()
       const [up, down] = [join(folder, 'up'), join(folder, 'down')]

@@ -1,6 +1,7 @@
 // npm's @microsoft/dev-tunnels-ssh as peers in this process. It knows neither Ed25519 nor any key
 // exchange newer than ECDH, and no strict key exchange.
 
+import { readFile } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
 import {
   AuthenticationInfoRequestMessage,
@@ -20,6 +21,7 @@ import {
   SshSessionConfiguration,
 } from '@microsoft/dev-tunnels-ssh'
 import { importKey } from '@microsoft/dev-tunnels-ssh-keys'
+import { parsePrivateKey, type Signer } from '@sandbox-ssh/protocol'
 import { parseCommand } from './command.ts'
 import type { Executed, KeyFile, Login, PeerClient, PeerServer } from './peer.ts'
 
@@ -35,17 +37,24 @@ function configuration(rekeyBytes?: number): SshSessionConfiguration {
 
 const imported = new Map<string, Promise<KeyPair>>()
 
+/** A key with its public half, whatever else it is. */
+type Known = { readonly key: Pick<Signer, 'publicKey'> }
+
 /** A key of ours as one of its; none for a kind that it does not know. */
-function keyPair({ key, path }: KeyFile): Promise<KeyPair> {
-  const pair = imported.get(path) ?? importKey(key.toPkcs8())
+function keyPair({ path }: Pick<KeyFile, 'path'>): Promise<KeyPair> {
+  const read = async (): Promise<KeyPair> => {
+    const key = await parsePrivateKey(await readFile(path, 'utf8'))
+    return importKey(key.toPkcs8())
+  }
+  const pair = imported.get(path) ?? read()
   imported.set(path, pair)
   return pair
 }
 
 /** Whether it knows such keys at all. */
-const knows = ({ key }: KeyFile): boolean => key.publicKey.type !== 'ssh-ed25519'
+const knows = ({ key }: Known): boolean => key.publicKey.type !== 'ssh-ed25519'
 
-const sameKey = async (pair: KeyPair | null, { key }: Pick<KeyFile, 'key'>): Promise<boolean> =>
+const sameKey = async (pair: KeyPair | null, { key }: Known): Promise<boolean> =>
   (await pair?.getPublicKeyBytes())?.equals(key.publicKey.blob) === true
 
 /** Logs in; the caller ends the session. */

@@ -14,7 +14,7 @@ import { madeUpUser } from './user.ts'
 /** Keys by path of the original, in the only format that Dropbear's programs read. */
 const converted = new Map<string, Promise<string>>()
 
-function convert({ path }: KeyFile): Promise<string> {
+function convert({ path }: Pick<KeyFile, 'path'>): Promise<string> {
   const target = `${path}.dropbear`
   const promise =
     converted.get(path) ??
@@ -49,6 +49,13 @@ async function commandFor(
   }
 }
 
+const skUnable = {
+  'host keys: sk-ssh-ed25519@openssh.com': 'it hashes a part of the key alone',
+  'host keys: sk-ecdsa-sha2-nistp256@openssh.com': 'it ends when it has to hash the key',
+  'user keys: sk-ssh-ed25519@openssh.com': 'it asks its agent for no such key',
+  'user keys: sk-ecdsa-sha2-nistp256@openssh.com': 'it ends when its agent has such a key',
+} as const
+
 /** `dbclient`. */
 export const dbclient: PeerClient = {
   name: 'dropbear',
@@ -58,6 +65,8 @@ export const dbclient: PeerClient = {
   forwards,
   usesAgent: true,
   forwardsAgent: true,
+  securityKeys: 'by agent',
+  unable: skUnable,
   exec: async (login, command, stdin) => {
     const { command: program, env = {} } = await commandFor(login, ['-T'])
     const ran = await run([...program, command], { stdin, env })
@@ -78,6 +87,7 @@ export const dropbear: PeerServer = {
   keepsListening: true,
   forwards: [...forwards, '-L to a Unix socket'],
   forwardsAgent: true,
+  securityKeys: 'of users',
   start: async (setup) => {
     const folder = temporaryFolder()
     const env = await madeUpUser(folder, setup)

@@ -12,8 +12,13 @@ const library: Library = {
     secrets: ['password', 'keyboard-interactive'],
     rekeys: true,
     forwards: forwardKinds,
-    unable: { '-R of a Unix socket': 'it has no function for it' },
+    unable: {
+      '-R of a Unix socket': 'it has no function for it',
+      'host keys: sk-ssh-ed25519@openssh.com': 'it does not give out what key it was shown',
+      'host keys: sk-ecdsa-sha2-nistp256@openssh.com': 'it does not give out what key it was shown',
+    },
     usesAgent: true,
+    securityKeys: 'by agent',
     forwardsAgent: true,
     certificates: 'of users',
   },
@@ -22,6 +27,7 @@ const library: Library = {
     rekeys: true,
     // It holds a single key of ECDSA.
     hostKeysMax: 1,
+    securityKeys: 'of users',
     forwards: forwardKinds,
     unable: {
       '-L to a Unix socket': 'it does not know such requests',

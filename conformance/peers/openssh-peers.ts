@@ -9,6 +9,7 @@ import { missing } from './installed.ts'
 import { startSshdWith } from './openssh.ts'
 import type { ForwardKind, Login, PeerClient, PeerServer } from './peer.ts'
 import { run } from './run.ts'
+import { skDummy } from './security-key.ts'
 import { madeUpPam, madeUpUser, pamMatrix } from './user.ts'
 
 const forwards: readonly ForwardKind[] = [
@@ -17,6 +18,9 @@ const forwards: readonly ForwardKind[] = [
   '-R of a TCP port',
   '-R of a Unix socket',
 ]
+
+/** Where security keys are, in either role. */
+const security = skDummy === undefined ? [] : [`SecurityKeyProvider ${skDummy}`]
 
 /** The command line of ssh, without command. */
 function commandFor(login: Login, options: readonly string[]): readonly string[] {
@@ -33,6 +37,7 @@ function commandFor(login: Login, options: readonly string[]): readonly string[]
     'ExitOnForwardFailure yes',
     // Offers it; whether it is used is for the server to say.
     'Compression yes',
+    ...security,
     ...(rekeyBytes === undefined ? [] : [`RekeyLimit ${rekeyBytes}`]),
   ]
   const settings = configuration.flatMap((option) => ['-o', option])
@@ -58,6 +63,7 @@ export const ssh: PeerClient = {
   forwards,
   usesAgent: true,
   forwardsAgent: true,
+  securityKeys: 'by file',
   exec: async (login, command, stdin) => {
     const { proof } = login
     const ran = await run([...commandFor(login, ['-T']), command], {
@@ -98,6 +104,7 @@ export const sshd: PeerServer = {
   certificates: true,
   forwards,
   forwardsAgent: true,
+  securityKeys: 'of users and hosts',
   start: async (setup) => {
     const folder = temporaryFolder()
     const { username, password, hostKeys, userAuthority, rekeyBytes } = setup
@@ -117,6 +124,7 @@ export const sshd: PeerServer = {
         `KbdInteractiveAuthentication ${usesPam ? 'yes' : 'no'}`,
         // The user that was made up has the rights of the one who runs this.
         'PermitRootLogin yes',
+        ...security,
         'AllowStreamLocalForwarding yes',
         ...(rekeyBytes === undefined ? [] : [`RekeyLimit ${rekeyBytes}`]),
       ],

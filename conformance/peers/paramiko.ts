@@ -3,7 +3,7 @@
 import { forwardKinds } from './peer.ts'
 import { type Library, pythonClient, pythonServer } from './python.ts'
 
-const abilities: Library['client'] = {
+const abilities: Library['client'] & Library['server'] = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
   forwards: forwardKinds,
@@ -20,7 +20,7 @@ const library: Library = {
   package: 'python3-paramiko',
   probe: 'import paramiko',
   // It shows certificates of users, but checks none; it knows none of hosts.
-  client: { ...abilities, usesAgent: true, certificates: 'of users' },
+  client: { ...abilities, usesAgent: true, securityKeys: 'by agent', certificates: 'of users' },
   server: abilities,
 }
 

@@ -1,10 +1,13 @@
 // What other implementations have to be able to do so that each can be tried with all it has.
 
-import type { PrivateKey, PublicKey } from '@sandbox-ssh/protocol'
+import type { PrivateKey, PublicKey, Signer } from '@sandbox-ssh/protocol'
 
-/** A key pair that a peer knows, with its private half as a file in OpenSSH's format. */
-export interface KeyFile {
-  readonly key: PrivateKey
+/**
+ * A key pair that a peer knows, with its private half as a file in OpenSSH's format. That of a
+ * security key tells only where the secret is.
+ */
+export interface KeyFile<Key extends Signer = PrivateKey> {
+  readonly key: Key
   readonly path: string
   /** To be shown in place of the public key; it is in the file `PATH-cert.pub`. */
   readonly certificate?: PublicKey
@@ -32,11 +35,11 @@ export interface Login {
   readonly port: number
   readonly username: string
   /** The host key that it has to insist on. */
-  readonly hostKey: PrivateKey
+  readonly hostKey: Pick<Signer, 'publicKey'>
   /** Instead: whose certificates it has to insist on, if it knows `certificates`. */
   readonly hostAuthority?: PublicKey
   /** A key, or a secret and the method that it is for. */
-  readonly proof: KeyFile | { readonly method: SecretMethod; readonly secret: string }
+  readonly proof: KeyFile<Signer> | { readonly method: SecretMethod; readonly secret: string }
   /** What to sign with, for clients that ask neither their key nor the server. */
   readonly signature?: string
   /** Socket of an agent that is to sign with that key, in place of its file. */
@@ -64,7 +67,10 @@ interface Peer {
   readonly rekeys: boolean
   /** What to send so that keys at every MiB are exchanged anew three times at least. 5 MiB. */
   readonly loadBytes?: number
-  /** Names of trials that it cannot pass though it says that it can, and why. */
+  /**
+   * Names of trials that it cannot pass though it says that it can, and why; of one topic alone as
+   * `TOPIC: NAME`.
+   */
   readonly unable?: Readonly<Record<string, string>>
   /** What key is used where any will do, by the name of its signatures; Ed25519 by default. */
   readonly usualKey?: string
@@ -92,6 +98,8 @@ export interface PeerClient extends Peer {
    * on until it is stopped.
    */
   readonly listen?: (login: Login, place: Place) => Promise<Forward>
+  /** How it logs in with security keys, if it does. */
+  readonly securityKeys?: 'by file' | 'by agent'
   readonly stop?: () => Promise<void>
 }
 
@@ -105,8 +113,10 @@ export interface Forward {
 export interface ServerSetup {
   readonly username: string
   readonly password: string
-  readonly hostKeys: readonly KeyFile[]
+  readonly hostKeys: readonly KeyFile<Signer>[]
   readonly userKeys: readonly KeyFile[]
+  /** More keys of users, for a server that knows `securityKeys`. */
+  readonly securityKeys?: readonly PublicKey[]
   /** Whose certificates let the user in, if it knows `certificates`. */
   readonly userAuthority: PublicKey
   readonly rekeyBytes?: number
@@ -124,5 +134,7 @@ export interface PeerServer extends Peer {
   readonly hostKeysMax?: number
   /** True if it refuses to stop listening on a port that it chose. */
   readonly keepsListening?: boolean
+  /** Whose security keys it knows, if it knows such. */
+  readonly securityKeys?: 'of users' | 'of users and hosts'
   readonly start: (setup: ServerSetup) => Promise<RunningPeer>
 }

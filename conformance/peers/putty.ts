@@ -20,7 +20,7 @@ const noNoise = { PATH: nowhere, HOME: nowhere }
 /** Keys by path of the original, in PuTTY's format. */
 const converted = new Map<string, Promise<string>>()
 
-function convert({ path }: KeyFile): Promise<string> {
+function convert({ path }: Pick<KeyFile, 'path'>): Promise<string> {
   const target = `${path}.ppk`
   const command = [program('puttygen'), path, '-o', target]
   const promise = converted.get(path) ?? output(command, { env: noNoise }).then(() => target)
@@ -68,6 +68,7 @@ export const plink: PeerClient = {
   forwards: ['-L to a TCP port', '-R of a TCP port'],
   usesAgent: true,
   forwardsAgent: true,
+  securityKeys: 'by agent',
   exec: async (login, command, stdin) => {
     const { command: plinked, env = {} } = await commandFor(login, ['-T'])
     const ran = await run([...plinked, command], { stdin, env })

@@ -79,7 +79,7 @@ export interface Library {
   /** What Python has to be able to do if it is there. */
   readonly probe: string
   readonly client: Abilities
-  readonly server: Abilities & Pick<PeerServer, 'hostKeysMax'>
+  readonly server: Omit<PeerServer, 'name' | 'missing' | 'start'>
 }
 
 function absent({ name, package: aptPackage, probe }: Library): string | undefined {
@@ -143,8 +143,10 @@ function told({ hostKey, hostAuthority, proof, ...rest }: Login): object {
   }
 }
 
-const certificateOf = ({ path, certificate }: KeyFile): string | undefined =>
-  certificate && `${path}-cert.pub`
+const certificateOf = ({
+  path,
+  certificate,
+}: Pick<KeyFile, 'path' | 'certificate'>): string | undefined => certificate && `${path}-cert.pub`
 
 const publicFields = ({ type, blob }: PublicKey): readonly [string, string] => [
   type,
@@ -156,11 +158,13 @@ export function pythonServer(library: Library): PeerServer {
   const { name, server } = library
   return {
     ...{ name, missing: absent(library), ...server },
-    start: async ({ username, password, hostKeys, userKeys, userAuthority, rekeyBytes }) => {
+    start: async ({ username, password, hostKeys, userKeys, ...more }) => {
+      const { userAuthority, securityKeys = [], rekeyBytes } = more
       const script = new Script(library.script)
       const userKeysPath = join(temporaryFolder(), 'authorized_keys')
       const lines = [
         ...userKeys.map(({ key }) => `${key.publicKey}\n`),
+        ...securityKeys.map((key) => `${key}\n`),
         ...(server.certificates === true ? [`cert-authority ${userAuthority}\n`] : []),
       ]
       writeFileSync(userKeysPath, lines.join(''))

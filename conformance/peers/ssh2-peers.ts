@@ -66,6 +66,11 @@ export const ssh2Client: PeerClient = {
   forwards,
   usesAgent: true,
   forwardsAgent: true,
+  securityKeys: 'by agent',
+  unable: {
+    'sk-ssh-ed25519@openssh.com': 'it does not know such keys',
+    'sk-ecdsa-sha2-nistp256@openssh.com': 'it does not know such keys',
+  },
   exec: async (login, command, stdin) => {
     const client = await logIn(login)
     try {

@@ -13,10 +13,12 @@ import { output } from './run.ts'
  */
 export async function madeUpUser(
   folder: string,
-  { username, password, userKeys }: Pick<ServerSetup, 'username' | 'password' | 'userKeys'>,
+  setup: Pick<ServerSetup, 'username' | 'password' | 'userKeys' | 'securityKeys'>,
 ): Promise<Readonly<Record<string, string>>> {
+  const { username, password, userKeys, securityKeys = [] } = setup
   mkdirSync(join(folder, '.ssh'), { mode: 0o700 })
-  const lines = userKeys.map(({ key }) => `${key.publicKey}\n`)
+  const allowed = [...userKeys.map(({ key }) => key.publicKey), ...securityKeys]
+  const lines = allowed.map((key) => `${key}\n`)
   writeFileSync(join(folder, '.ssh/authorized_keys'), lines.join(''), { mode: 0o600 })
   const hash = (await output(['openssl', 'passwd', '-6', password])).trim()
   const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0]
