@@ -7,7 +7,8 @@
 // line `// Time limit: N s` in the file says): a file that crashes, hangs or contains no test is a
 // failure. What a failing file printed is printed whole, what a passing one printed is not.
 // With `--ci` (or CI=true) the checks of `npm run check` count as tests too, and the runtime
-// neutral suites run a second and third time, on Bun and Deno.
+// neutral suites run a second and third time, on Bun and Deno, and those that say `// Also on: bun`
+// run there.
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
@@ -84,6 +85,7 @@ const programUsers = [
   'scripts/programs.ts',
   'packages/cli/test/msb.ts',
   'packages/sandbox-bridge/src/local/programs.ts',
+  'packages/sandbox-bridge/test/guest/program.test.ts',
 ]
 
 /** Builds the `msb` command and the guest program if one of the tests runs them. */
@@ -108,6 +110,12 @@ function nodeJob(path: string, bundled: Bundled): Job {
   }
 }
 
+/** True if a file's line `// Also on: bun` names the runtime. */
+function asksFor(path: string, runtime: string): boolean {
+  const named = /^\/\/ Also on: (.+)$/m.exec(readFileSync(join(root, path), 'utf8'))?.[1]
+  return named?.split(', ').includes(runtime) ?? false
+}
+
 function runtimeJobs(paths: readonly string[], bundled: ReadonlyMap<string, Bundled>): Job[] {
   const wanted = options.runtimes?.split(',') ?? (options.ci ? Object.keys(runtimeCommands) : [])
   const suites = paths.filter(
@@ -118,7 +126,8 @@ function runtimeJobs(paths: readonly string[], bundled: ReadonlyMap<string, Bund
   return wanted.flatMap((runtime) => {
     const [program, ...args] = runtimeCommands[runtime] ?? []
     const found = program === undefined ? undefined : findRuntime(program)
-    return suites.map((path): Job => {
+    const asking = paths.filter((path) => bundled.has(path) && asksFor(path, runtime))
+    return [...suites, ...asking].map((path): Job => {
       // A runtime that was asked for and is not there must fail, not quietly test nothing.
       const command = [found ?? `${runtime}: not installed (npm ci in conformance/runtimes)`]
       return {

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { nodeStreams, type Transport } from '@sandbox-ssh/protocol'
+import { reasonOf } from '../home/errors.ts'
 
 /** Bytes of a child's stderr that are kept, the last ones, to explain its end. */
 export const STDERR_TAIL_BYTES: number = 8192
@@ -52,7 +53,7 @@ export function spawnCarrier(
   })
   const tail = keepTail(child.stderr)
   const exited = new Promise<string>((resolve) => {
-    child.once('error', (error) => resolve(`${command}: ${error.message}`))
+    child.once('error', (error) => resolve(`${command}: ${reasonOf(error)}`))
     child.once('exit', (code, signal) => {
       resolve(signal === null ? `it exited with status ${code}` : `it was killed by ${signal}`)
     })

@@ -12,6 +12,7 @@ import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { setupFailure, tool } from './command.ts'
 import { readFrom, writeFully } from './descriptor.ts'
+import { findNodePty } from './node-pty.ts'
 import { keepFromPrograms, stdioOf } from './stdio.ts'
 import { sttyArguments } from './terminal-modes.ts'
 
@@ -148,17 +149,14 @@ const STTY_MS = 5000
  * often one file in a bare image, where only a path can tell.
  */
 function loadBinding(): Binding {
-  const require = createRequire(import.meta.url)
-  const platform = `@lydell/node-pty-${process.platform}-${process.arch}`
   const named = process.env['MSB_GUEST_PTY']
-  if (named !== undefined) return require(resolve(named))
   const beside = fileURLToPath(new URL('./pty.node', import.meta.url))
-  if (existsSync(beside)) return require(beside)
-  try {
-    return require(`${platform}/pty.node`)
-  } catch {
-    // Not hoisted: it is installed below the package that asks for it.
-    const owner = createRequire(require.resolve('@lydell/node-pty'))
-    return owner(`${platform}/pty.node`)
-  }
+  const path =
+    named !== undefined
+      ? resolve(named)
+      : existsSync(beside)
+        ? beside
+        : findNodePty(import.meta.url)
+  if (path === undefined) throw new Error('@lydell/node-pty is not installed')
+  return createRequire(import.meta.url)(path)
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { denoConn } from '@sandbox-ssh/protocol'
 import { keepTail } from '../carriers/stdio.ts'
+import { reasonOf } from '../home/errors.ts'
 import type { GuestAgent } from './agent.ts'
 import { listenRelay } from './relay.ts'
 
@@ -42,7 +43,7 @@ export async function serveVsock(port: number, guest: GuestAgent): Promise<never
   process.once('exit', () => socat.kill('SIGKILL'))
   const lastWords = keepTail(socat.stderr)
   const end = await new Promise<string>((resolve) => {
-    socat.once('error', ({ message }) => resolve(message))
+    socat.once('error', (error) => resolve(reasonOf(error)))
     socat.once('close', (code) => resolve(lastWords().trim() || `exit status ${code}`))
   })
   const why = end.includes('ENOENT') ? 'socat is not installed' : `socat: ${end}`

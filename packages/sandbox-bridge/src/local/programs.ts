@@ -1,9 +1,9 @@
 /** The programs of the embedded sandbox, wherever this package was installed. */
 import { existsSync, realpathSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { homedir } from 'node:os'
 import { basename, dirname, join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { findNodePty } from '../guest/node-pty.ts'
 import { SandboxError } from '../home/errors.ts'
 
 /** Everything that runs, as paths on this host. */
@@ -21,7 +21,11 @@ export interface LocalPrograms {
  * @throws SandboxError `SANDBOX_START_FAILED` naming what is missing
  */
 export function findPrograms(): LocalPrograms {
-  return { guest: findGuest(), node: realpathSync(process.execPath), pty: findPty() }
+  return {
+    guest: findGuest(),
+    node: realpathSync(process.execPath),
+    pty: findNodePty(import.meta.url),
+  }
 }
 
 /**
@@ -63,15 +67,4 @@ function findGuest(): string {
     'SANDBOX_START_FAILED',
     'the embedded sandbox is not installed: msb-guest.mjs is missing (build it with: npm run build)',
   )
-}
-
-function findPty(): string | undefined {
-  const native = `@lydell/node-pty-${process.platform}-${process.arch}/pty.node`
-  const require = createRequire(import.meta.url)
-  try {
-    // The platform's package is a dependency of node-pty, not of ours.
-    return realpathSync(createRequire(require.resolve('@lydell/node-pty')).resolve(native))
-  } catch {
-    return undefined
-  }
 }

@@ -1,4 +1,5 @@
 // The client against relays and agents of every generation, and against the recorded answers.
+// Also on: bun
 
 import { memoryPair, type Transport } from '@sandbox-ssh/protocol'
 import { test } from 'uvu'

@@ -1,4 +1,5 @@
 /** Reaching relays: sockets by path and by name, child processes. */
+// Also on: bun
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'

@@ -1,4 +1,5 @@
 /** Commands as carriers, and WebSockets where the runtime has them. */
+// Also on: bun
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'

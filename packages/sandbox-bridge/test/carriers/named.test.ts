@@ -1,4 +1,5 @@
 /** Sandboxes by name: what is said of one that cannot be reached, starting it, stopping it again. */
+// Also on: bun
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'uvu'

@@ -1,4 +1,5 @@
 /** A virtual machine's console shared on a socket, with a stand-in for QEMU's end of it. */
+// Also on: bun
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'

@@ -1,4 +1,5 @@
 /** vsock: sockets that behave as Firecracker's and as libkrun's, and the way without any. */
+// Also on: bun
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'

@@ -1,6 +1,7 @@
 // Every recorded frame that a client of ours can bring about, in both directions: what we send is
 // what was recorded, and what comes of the recorded answers is what they say. Each frame that is
 // not played here is named, with the reason.
+// Also on: bun
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -1,4 +1,5 @@
 /** The guest program as the agent of a machine: its port, its device, its bootstrap. */
+// Also on: bun
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
 // Programs in our guest: streams that do not hold each other up, terminals, users, ends.
+// Also on: bun
 
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'

@@ -1,4 +1,5 @@
 // Core, exec and TCP requests recorded from the real agent, replayed against our guest.
+// Also on: bun
 
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'

@@ -1,5 +1,6 @@
 // Filesystem requests recorded from the real agent, replayed against our guest on a copy of the
 // recorded tree: every answer is the same, texts and error numbers included.
+// Also on: bun
 
 import { execFileSync } from 'node:child_process'
 import {

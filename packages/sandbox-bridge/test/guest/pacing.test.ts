@@ -1,6 +1,7 @@
 // Input towards a guest that looks like microsandbox's agent: never more than fits, on the real
 // kernel. Our guest without its extensions stands in for the agent; how much it holds for a
 // program that does not read is what would have blocked the real one.
+// Also on: bun
 
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:net'

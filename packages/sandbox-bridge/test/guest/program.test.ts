@@ -1,4 +1,5 @@
 // The built guest program, started as it is in a sandbox: one file, a runtime, and pipes.
+// Also on: bun
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'

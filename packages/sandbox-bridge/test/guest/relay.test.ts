@@ -1,4 +1,5 @@
 // The relay's rules: ranges, 128 clients, strangers' handles, clients that break them.
+// Also on: bun
 
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'

@@ -1,4 +1,5 @@
 /** microsandbox's catalogue: states, settings, and what is made of one that cannot be read. */
+// Also on: bun
 import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

@@ -1,4 +1,5 @@
 /** One console for many clients: booting, fairness, budgets, rules, restarts. */
+// Also on: bun
 import { memoryPair, type Transport } from '@sandbox-ssh/protocol'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
