@@ -1,7 +1,9 @@
 // What samples may use without making it. `pair` makes a server over memory and a client of it, the
 // keys of both being there already; `client` is one that is logged in at a server with a few
-// commands, and `sftp` has files behind such a server. Each sample gets its own.
+// commands, and `sftp` has files behind such a server. Each sample gets its own. `box` has what a
+// user has of a server on the network, which is there when samples are run.
 
+import { readFile } from 'node:fs/promises'
 import {
   type Client,
   type ClientOptions,
@@ -59,6 +61,14 @@ export async function sftp(): Promise<SftpClient> {
   await made.mkdirs('/home/ada')
   await made.write('/etc/motd', 'all quiet\n')
   return made
+}
+
+/** The user's files for the server `box`: known_hosts, and the private key. */
+export async function box(): Promise<{ readonly hosts: string; readonly key: string }> {
+  return {
+    hosts: await readFile('known_hosts', 'utf8'),
+    key: await readFile('id_ed25519', 'utf8'),
+  }
 }
 
 /** Closes what a sample has left. */

@@ -3,7 +3,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type ApiExport, readApi } from './api.ts'
+import { type ApiEntry, type ApiExport, readApi } from './api.ts'
 import { missingDocumentation } from './coverage.ts'
 import { parseDocComment } from './doc-comment.ts'
 
@@ -41,15 +41,29 @@ test('functions, classes, constants and namespaces are read with what they consi
 
 test('an export without a comment or an example is told', () => {
   const bare = { ...find('@sandbox-ssh/protocol', 'connect'), doc: { text: '', examples: [] } }
-  const entry = { specifier: 'x', file: 'x.ts', doc: { text: 'X', examples: [] }, exports: [bare] }
   const place = `${bare.file}:${bare.line}`
-  assert.equal(missingDocumentation([entry], []), [
+  const entry = (...exports: ApiExport[]): ApiEntry => ({
+    specifier: 'x',
+    file: 'x.ts',
+    doc: { text: 'X', examples: [] },
+    exports,
+  })
+  const withExample = (code: string): ApiExport => ({
+    ...bare,
+    doc: { text: 'Connects.', examples: [{ code, line: 1 }] },
+  })
+  assert.equal(missingDocumentation([entry(bare)]), [
     `${place}: connect has no doc comment`,
-    `${place}: connect has no @example, nor does a sample import it`,
+    `${place}: connect has no @example that shows it`,
   ])
-  const code = "import { type Client, connect } from 'x'"
-  const sample = { file: 'y.md', line: 1, language: 'ts', code }
-  assert.equal(missingDocumentation([entry], [sample]), [`${place}: connect has no doc comment`])
+  assert.equal(missingDocumentation([entry(withExample('disconnect()'))]), [
+    `${place}: connect has no @example that shows it`,
+  ])
+  const shown = withExample('connect()')
+  assert.equal(missingDocumentation([entry(shown), entry(shown)]), [])
+  assert.equal(missingDocumentation([entry(shown, { ...shown, line: 7 })]), [
+    `${bare.file}:7: the example of connect is that of ${place}`,
+  ])
 })
 
 test('a doc comment is taken apart into text and examples', () => {

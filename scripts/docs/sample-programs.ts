@@ -1,12 +1,14 @@
 // Samples made into programs: one file each, checked by the compiler all at once, bundled all at
-// once, and run one after the other in this process.
+// once, and run one after the other, most of them in this process.
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { run } from '../../conformance/peers/run.ts'
+import { Terminal } from '../../conformance/peers/terminal.ts'
 import { bundle, root } from '../bundle.mjs'
-import { notRun, type Sample } from './samples.ts'
+import { findRuntime, runtimeCommands } from '../runtimes.ts'
+import { type Sample, stageOf } from './samples.ts'
 
 /** A sample as a file. */
 export interface SampleProgram {
@@ -24,6 +26,20 @@ export interface SampleRun {
 const LIMIT_MS = 30_000
 
 const prelude = join(root, 'docs/prelude.ts')
+/** What samples for Deno use of it, for the compiler. */
+const DENO = `interface DenoListener {
+  readonly addr: { readonly port: number }
+  accept(): Promise<import('@sandbox-ssh/protocol').DenoConn>
+  close(): void
+}
+declare const Deno: {
+  listen(options: { hostname: string; port: number }): DenoListener
+  connect(options: {
+    hostname: string
+    port: number
+  }): Promise<import('@sandbox-ssh/protocol').DenoConn>
+}
+`
 /** The prelude's function that ends what a sample has left. */
 const END = 'closeAll'
 
@@ -38,6 +54,7 @@ export function writePrograms(samples: readonly Sample[], folder: string): Sampl
     include: ['*.ts'],
   }
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config))
+  writeFileSync(join(folder, 'deno.d.ts'), DENO)
   writeFileSync(join(folder, 'prelude.ts'), `export * from '${relative(folder, prelude)}'\n`)
   return samples.flatMap((sample) => {
     if (sample.language !== 'ts') return []
@@ -83,19 +100,22 @@ export async function typeErrors(
   })
 }
 
-/** Bundles the programs that are to be run; the result runs one of them. */
+/** Bundles the programs; the result runs one of them, where it wants to be run. */
 export async function loadPrograms(
   programs: readonly SampleProgram[],
   folder: string,
 ): Promise<(program: SampleProgram) => Promise<SampleRun>> {
-  const runnable = programs.filter(({ sample }) => notRun(sample) === undefined)
   const shared = join(folder, 'prelude.ts')
-  const entries = [...runnable.map(({ path }) => path), shared]
+  const entries = [...programs.map(({ path }) => path), shared]
   const outputs = await bundle({ entries, outdir: join(folder, 'out') })
+  const outputOf = (path: string): string => outputs.get(path)?.output ?? ''
   const load = async (path: string): Promise<{ [END]?: () => Promise<void> }> =>
-    import(pathToFileURL(outputs.get(path)?.output ?? '').href)
+    import(pathToFileURL(outputOf(path)).href)
   const { [END]: closeAll } = await load(shared)
-  return async ({ path }) => {
+  return async ({ path, sample }) => {
+    const stage = stageOf(sample)
+    if (stage.kind === 'terminal') return inTerminal(outputOf(path), stage.typed)
+    if (stage.kind === 'runtime') return withRuntime(stage.runtime, outputOf(path))
     return captured(async () => {
       try {
         await load(path)
@@ -103,6 +123,41 @@ export async function loadPrograms(
         await closeAll?.()
       }
     })
+  }
+}
+
+/** Runs a program with another runtime. An error if that is not there. */
+export async function withRuntime(runtime: string, path: string): Promise<SampleRun> {
+  const [name = runtime, ...args] = runtimeCommands[runtime] ?? []
+  const found = findRuntime(name)
+  const missing = `${runtime} is not installed (npm ci --prefix conformance/runtimes)`
+  if (found === undefined) return { printed: '', error: new Error(missing) }
+  const { code, stdout, stderr } = await run([found, ...args, path], {
+    limitMs: LIMIT_MS,
+    // Deno takes any value of it for a yes.
+    env: { FORCE_COLOR: '' },
+  })
+  const error = code === 0 ? undefined : new Error(`ended with ${code}: ${stderr}`)
+  return { printed: stdout.toString(), error }
+}
+
+async function inTerminal(path: string, typed: string): Promise<SampleRun> {
+  const terminal = new Terminal([process.execPath, '--enable-source-maps', path], 80, 24)
+  let printed = ''
+  const late = setTimeout(() => terminal.close(), LIMIT_MS)
+  try {
+    printed = (await terminal.expect(/[\s\S]*\S[\s\S]*/))[0]
+    terminal.type(`${typed}\r`)
+    const code = await terminal.exited
+    // What came after what was typed; the prompts before it are whoever's.
+    printed += (await terminal.expect(/[\s\S]*/))[0]
+    const lines = printed.replaceAll('\r', '')
+    return { printed: lines, error: code === 0 ? undefined : new Error(`ended with ${code}`) }
+  } catch (error) {
+    return { printed, error }
+  } finally {
+    clearTimeout(late)
+    terminal.close()
   }
 }
 

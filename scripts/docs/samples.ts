@@ -3,9 +3,9 @@
 //
 // A block `ts` is a module of its own, with its imports. Where it logs, and a comment behind the
 // call says what (`console.log(x) // 7`), it must log just that; `…` stands for any text. Names of
-// `docs/prelude.ts`, such as `client`, may be used without ado. A comment that begins `Not run:`
-// says why it is only checked by the compiler. A block `console` is a session in a shell, where
-// each line after `$ ` is typed and what follows is what it prints.
+// `docs/prelude.ts`, such as `client`, may be used without ado. A comment says where it is run if
+// that is elsewhere: `In a terminal; typed: exit`, `Run with Deno.` A block `console` is a session
+// in a shell, where each line after `$ ` is typed and what follows is what it prints.
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -54,9 +54,20 @@ export function fencedBlocks(file: string, text: string): Sample[] {
   }))
 }
 
-/** Why a sample is not run, as it says itself. */
-export function notRun({ code }: Sample): string | undefined {
-  return /^\/\/ Not run: (.+)$/m.exec(code)?.[1]
+/** Where a sample is run. */
+export type Stage =
+  | { readonly kind: 'here' }
+  | { readonly kind: 'runtime'; readonly runtime: string }
+  /** `typed`, and Return behind it, is what somebody types once the sample has printed anything. */
+  | { readonly kind: 'terminal'; readonly typed: string }
+
+/** Where a sample is run, as it says itself. */
+export function stageOf({ code, language }: Sample): Stage {
+  const runtime = /^\/\/ Run with (Deno|Bun)\./m.exec(code)?.[1]?.toLowerCase()
+  const typed = /^\/\/ In a terminal; typed: (.*)$/m.exec(code)?.[1]
+  if (typed !== undefined) return { kind: 'terminal', typed }
+  if (runtime !== undefined) return { kind: 'runtime', runtime }
+  return language === 'js' ? { kind: 'runtime', runtime: 'node' } : { kind: 'here' }
 }
 
 /** Names that a sample imports, as `specifier name`. */

@@ -50,13 +50,12 @@ import { DISCONNECT } from './wire/numbers.ts'
  *   publickey,
  * } from '@sandbox-ssh/protocol'
  *
- * // Not run: needs a server named box.
  * const client = await connect(nodeSocket(createConnection(22, 'box')), {
  *   username: 'ada',
  *   hostKey: knownHosts(await readFile('known_hosts', 'utf8'), 'box'),
  *   auth: [publickey(await parsePrivateKey(await readFile('id_ed25519', 'utf8')))],
  * })
- * console.log((await client.run('uname -a')).text())
+ * console.log((await client.run('uname -a')).text().trim()) // Linux …
  * await client.close()
  */
 export async function connect(transport: Transport, options: ClientOptions): Promise<Client> {

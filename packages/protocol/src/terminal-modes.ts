@@ -105,6 +105,12 @@ export function encodeTerminalModes(modes: TerminalModes): Uint8Array {
  * Modes from the `modes` string of a pty-req; at most one value an opcode remains, the last. Ends at
  * TTY_OP_END, at the end, or at an opcode without a defined argument. Throws SshError
  * `SSH_PROTOCOL` if an argument is cut short.
+ *
+ * @example
+ * import { decodeTerminalModes } from '@sandbox-ssh/protocol'
+ *
+ * // What a client asked for whose terminal does not echo, as it comes over the wire.
+ * console.log(decodeTerminalModes(new Uint8Array([53, 0, 0, 0, 0, 0]))) // { ECHO: 0 }
  */
 export function decodeTerminalModes(bytes: Uint8Array): TerminalModes {
   const reader = new Reader(bytes)
@@ -120,7 +126,14 @@ export function decodeTerminalModes(bytes: Uint8Array): TerminalModes {
   return Object.fromEntries(modes)
 }
 
-/** The opcode of a mode named as in `TerminalModes`, for callers that speak to a kernel. */
+/**
+ * The opcode of a mode named as in `TerminalModes`, for callers that speak to a kernel.
+ *
+ * @example
+ * import { opcodeOf } from '@sandbox-ssh/protocol'
+ *
+ * console.log(opcodeOf('VINTR'), opcodeOf('OP99'), opcodeOf('MADE_UP')) // 1 99 undefined
+ */
 export function opcodeOf(name: string): number | undefined {
   const known = OPCODES.get(name)
   if (known !== undefined) return known

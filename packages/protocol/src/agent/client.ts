@@ -75,12 +75,12 @@ export interface AgentClient {
  *
  * @example
  * import { createConnection } from 'node:net'
- * import { agentClient, nodeSocket, publickey } from '@sandbox-ssh/protocol'
+ * import { agentClient, nodeSocket } from '@sandbox-ssh/protocol'
  *
- * // Not run: needs the agent of a person.
  * const agent = agentClient(nodeSocket(createConnection(process.env['SSH_AUTH_SOCK'] ?? '')))
- * for (const { publicKey } of await agent.list()) console.log(publicKey.fingerprint())
- * const auth = [publickey(() => agent.list())]
+ * const [signer] = await agent.list()
+ * console.log(signer?.publicKey.type, signer?.publicKey.comment) // ssh-ed25519 ada@laptop
+ * await agent.close()
  */
 export function agentClient(
   transport: Transport,

@@ -20,18 +20,22 @@ const READ_BYTES_MIN = 16 * 1024
  * Failures reject with SshError `SSH_TRANSPORT`, the original being the `cause`.
  *
  * @example
- * import {
- *   connect,
- *   type DenoConn,
- *   denoConn,
- *   type HostKeyVerifier,
- *   password,
- * } from '@sandbox-ssh/protocol'
+ * // Run with Deno.
+ * import { connect, denoConn, generateKey, none, pinned, serve } from '@sandbox-ssh/protocol'
  *
- * // Not run: it is for Deno, with `await Deno.connect({ hostname: 'box', port: 22 })`.
- * async function logIn(conn: DenoConn, hostKey: HostKeyVerifier, secret: string) {
- *   return connect(denoConn(conn), { username: 'ada', hostKey, auth: [password(secret)] })
- * }
+ * const hostKey = generateKey('ed25519')
+ * const listener = Deno.listen({ hostname: '127.0.0.1', port: 0 })
+ * const [conn, incoming] = await Promise.all([
+ *   Deno.connect({ hostname: '127.0.0.1', port: listener.addr.port }),
+ *   listener.accept(),
+ * ])
+ * const [server, client] = await Promise.all([
+ *   serve(denoConn(incoming), { hostKeys: [hostKey], auth: { none: () => true }, exec: () => 7 }),
+ *   connect(denoConn(conn), { username: 'ada', hostKey: pinned(hostKey.publicKey), auth: [none()] }),
+ * ])
+ * console.log(server.username, (await client.run('anything')).code) // ada 7
+ * await client.close()
+ * listener.close()
  */
 export function denoConn(conn: DenoConn): Transport {
   return new DenoTransport(conn)

@@ -40,13 +40,16 @@ const RECEIVED_BYTES_MAX = 64 * 1024 * 1024
  * kept up to 64 MiB, and `close` ends both directions. Failures are SshError `SSH_TRANSPORT`.
  *
  * @example
- * import { connect, type HostKeyVerifier, password, webSocket } from '@sandbox-ssh/protocol'
+ * import { connect, knownHosts, parsePrivateKey, publickey, webSocket } from '@sandbox-ssh/protocol'
  *
- * // Not run: it is for a browser; behind the URL is a proxy of bytes to an SSH server.
- * async function logIn(url: string, hostKey: HostKeyVerifier, secret: string) {
- *   const socket = new WebSocket(url)
- *   return connect(webSocket(socket), { username: 'ada', hostKey, auth: [password(secret)] })
- * }
+ * // Behind the URL is a proxy of bytes to an SSH server; `box` has the texts of two files.
+ * const client = await connect(webSocket(new WebSocket('wss://proxy.example/box')), {
+ *   username: 'ada',
+ *   hostKey: knownHosts(box.hosts, 'box'),
+ *   auth: [publickey(await parsePrivateKey(box.key))],
+ * })
+ * console.log((await client.run('uname')).text().trim()) // Linux …
+ * await client.close()
  */
 export function webSocket(socket: WebSocketLike): Transport {
   return new WebSocketTransport(socket)

@@ -50,7 +50,19 @@ export function parseAllowedSigners(text: string): {
   return { signers, errors }
 }
 
-/** True if a line allows `principal` to sign with `key` for `namespace` at that time. */
+/**
+ * True if a line allows `principal` to sign with `key` for `namespace` at that time.
+ *
+ * @example
+ * import { allowedSigner, generateKey, parseAllowedSigners } from '@sandbox-ssh/protocol'
+ *
+ * const key = generateKey('ed25519').publicKey
+ * const { signers } = parseAllowedSigners(`ada valid-before="20300101" ${key}`)
+ * const request = { principal: 'ada', namespace: 'git', key }
+ * const signedMs = Date.UTC(2029, 11, 31)
+ * console.log(allowedSigner(signers, { ...request, nowMs: signedMs })) // true
+ * console.log(allowedSigner(signers, { ...request, nowMs: Date.UTC(2031, 0, 1) })) // false
+ */
 export function allowedSigner(
   signers: readonly AllowedSigner[],
   request: {

@@ -66,12 +66,41 @@ export interface Certificate {
   readonly signatureAlgorithm: string
 }
 
-/** True if the key is in truth a certificate. */
+/**
+ * True if the key is in truth a certificate.
+ *
+ * @example
+ * import { generateKey, isCertificate, issueCertificate } from '@sandbox-ssh/protocol'
+ *
+ * const request = { key: generateKey('ed25519').publicKey, keyId: 'ada', principals: ['ada'] }
+ * const certificate = await issueCertificate(generateKey('ed25519'), {
+ *   ...request,
+ *   role: 'user',
+ *   validBeforeMs: Date.now() + 60_000,
+ * })
+ * console.log(isCertificate(request.key), isCertificate(certificate)) // false true
+ */
 export function isCertificate(key: PublicKey): boolean {
   return key.type.endsWith(SUFFIX)
 }
 
-/** The key that a certificate is for; the key itself if it is none or cannot be read. */
+/**
+ * The key that a certificate is for; the key itself if it is none or cannot be read.
+ *
+ * @example
+ * import { generateKey, issueCertificate, plainKey } from '@sandbox-ssh/protocol'
+ *
+ * const { publicKey } = generateKey('ecdsa-nistp256')
+ * const certificate = await issueCertificate(generateKey('ed25519'), {
+ *   key: publicKey,
+ *   role: 'host',
+ *   keyId: 'box',
+ *   principals: ['box'],
+ *   validBeforeMs: Date.now() + 60_000,
+ * })
+ * // A list of revoked or known keys names keys, not certificates.
+ * console.log(plainKey(certificate).fingerprint() === publicKey.fingerprint()) // true
+ */
 export function plainKey(key: PublicKey): PublicKey {
   if (!isCertificate(key)) return key
   try {
@@ -136,6 +165,30 @@ export interface CertificateUse {
 /**
  * Checks a certificate: authority and its signature, role, principals, time, critical options.
  * Returns its contents. Throws SshError `SSH_KEY_INVALID` saying which of these it was.
+ *
+ * @example
+ * import { checkCertificate, generateKey, issueCertificate } from '@sandbox-ssh/protocol'
+ *
+ * const authority = generateKey('ed25519')
+ * const certificate = await issueCertificate(authority, {
+ *   key: generateKey('ed25519').publicKey,
+ *   role: 'user',
+ *   keyId: 'deploy 17',
+ *   principals: ['deploy'],
+ *   validBeforeMs: Date.now() + 60_000,
+ * })
+ * const check = (principal: string) =>
+ *   checkCertificate(certificate, {
+ *     role: 'user',
+ *     principals: [principal],
+ *     authorities: [authority.publicKey],
+ *   })
+ * console.log(check('deploy').keyId) // deploy 17
+ * try {
+ *   check('root')
+ * } catch (error) {
+ *   console.log(String(error)) // SshError: …
+ * }
  */
 export function checkCertificate(certificate: PublicKey, use: CertificateUse): Certificate {
   const { content, signed, signature } = (() => {
@@ -295,6 +348,26 @@ export async function issueCertificate(
 /**
  * A signer that shows a certificate in place of its key.
  * Throws SshError `SSH_KEY_INVALID` if the certificate is for another key.
+ *
+ * @example
+ * import { authorize, certified, generateKey, issueCertificate } from '@sandbox-ssh/protocol'
+ * import { parseAuthorizedKeys, publickey } from '@sandbox-ssh/protocol'
+ *
+ * const [authority, key] = [generateKey('ed25519'), generateKey('ed25519')]
+ * const certificate = await issueCertificate(authority, {
+ *   key: key.publicKey,
+ *   role: 'user',
+ *   keyId: 'one hour',
+ *   principals: ['ada'],
+ *   validBeforeMs: Date.now() + 3_600_000,
+ * })
+ * const honours = ['cert-authority'] as const
+ * const { keys } = parseAuthorizedKeys(`cert-authority ${authority.publicKey}`, { honours })
+ * const client = await pair(
+ *   { auth: { publickey: ({ key, username }) => authorize(keys, { key, username }) ?? false } },
+ *   { auth: [publickey(certified(key, certificate))] },
+ * )
+ * console.log((await client.run('echo vouched for')).text().trim()) // vouched for
  */
 export function certified(signer: Signer, certificate: PublicKey): Signer {
   if (!decodeCertificate(certificate).key.equals(signer.publicKey)) {

@@ -51,7 +51,15 @@ export function signalName(number: number): string | undefined {
   return NAMES[number - 1]
 }
 
-/** Number of a signal named with or without `SIG`, or undefined for one Linux does not have. */
+/**
+ * Number of a signal named with or without `SIG`, or undefined for one Linux does not have.
+ *
+ * @example
+ * import { signalNumber } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * // The exit status that a shell gives to a program which was killed.
+ * console.log(128 + (signalNumber('KILL') ?? 0), signalNumber('SIGMADEUP')) // 137 undefined
+ */
 export function signalNumber(name: string): number | undefined {
   return NUMBERS.get(name.startsWith('SIG') ? name.slice(3) : name)
 }

@@ -109,8 +109,10 @@ interface DenoConnect {
  * @example
  * import { dialVsock, sandbox } from '@sandbox-ssh/sandbox-bridge'
  *
- * // Not run: needs a virtual machine with the context id 42, and an agent in it on port 1024.
+ * // A virtual machine with the context id 42, whose agent listens on port 1024.
  * const client = await sandbox((options) => dialVsock(42, 1024, options)).ssh().openClient()
+ * console.log((await client.exec('echo inside')).stdout.toString().trim()) // inside
+ * await client.close()
  */
 export async function dialVsock(
   cid: number,

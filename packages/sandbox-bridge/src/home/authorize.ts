@@ -115,6 +115,19 @@ export async function authorizeKeys(
  * for one. Every line of it goes, those with options included. Resolves with the keys that went:
  * none if it was not there.
  * @throws SandboxError as `authorizeKeys`
+ *
+ * @example
+ * import { mkdtempSync } from 'node:fs'
+ * import { tmpdir } from 'node:os'
+ * import { join } from 'node:path'
+ * import { generateKey } from '@sandbox-ssh/protocol'
+ * import { authorizeKeys, openHome, revokeKey } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const home = openHome({ path: mkdtempSync(join(tmpdir(), 'home-')) })
+ * const { publicKey } = generateKey('ed25519')
+ * await authorizeKeys(home, `${publicKey} of a lost laptop`)
+ * const revoke = () => revokeKey(home, publicKey.fingerprint())
+ * console.log((await revoke()).length, (await revoke()).length) // 1 0
  */
 export async function revokeKey(
   home: Home,

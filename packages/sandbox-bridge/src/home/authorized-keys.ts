@@ -23,6 +23,16 @@ export interface AuthorizedKeys {
  * login. Unusable lines are skipped. A missing file has no keys.
  * @throws SandboxError `MODE_UNSAFE` if others can write a file, its directory or MSB_HOME, so that
  * the keys may be theirs; `HOME_UNUSABLE`, `SANDBOX_NAME_INVALID`
+ *
+ * @example
+ * import { readFileSync } from 'node:fs'
+ * import { generateKey } from '@sandbox-ssh/protocol'
+ * import { authorizeKeys, openHome, readAuthorizedKeys } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const home = openHome()
+ * const before = readAuthorizedKeys(home, 'readme-box').keys.length
+ * await authorizeKeys(home, `${generateKey('ed25519').publicKey}`, { sandbox: 'readme-box' })
+ * console.log(readAuthorizedKeys(home, 'readme-box').keys.length - before) // 1
  */
 export function readAuthorizedKeys(home: Home, sandbox?: string): AuthorizedKeys {
   requireSafeMode(home.path)
@@ -55,6 +65,19 @@ export function readAuthorizedKeysFile(path: string): AuthorizedKeys {
  * What is wrong if nobody at all could log in, as an error naming the file and the remedy; for
  * use before listening, when a person can still act on it.
  * @throws SandboxError `AUTHORIZED_KEY_INVALID`, or as `readAuthorizedKeys`
+ *
+ * @example
+ * import { mkdtempSync } from 'node:fs'
+ * import { tmpdir } from 'node:os'
+ * import { join } from 'node:path'
+ * import { openHome, requireAuthorizedKeys, SandboxError } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const home = openHome({ path: mkdtempSync(join(tmpdir(), 'home-')) })
+ * try {
+ *   requireAuthorizedKeys(home, 'devbox')
+ * } catch (error) {
+ *   console.log(error instanceof SandboxError && error.code) // AUTHORIZED_KEY_INVALID
+ * }
  */
 export function requireAuthorizedKeys(home: Home, sandbox?: string): AuthorizedKeys {
   const read = readAuthorizedKeys(home, sandbox)

@@ -32,6 +32,13 @@ export function sandboxKeysPath(home: Home, sandbox: string): string {
 /**
  * The files that count for a sandbox, the common one first; for none in particular only that.
  * @throws SandboxError `SANDBOX_NAME_INVALID`
+ *
+ * @example
+ * import { basename } from 'node:path'
+ * import { authorizedKeysPaths, openHome } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const [common, own] = authorizedKeysPaths(openHome(), 'devbox').map((path) => basename(path))
+ * console.log(common, own) // authorized_keys devbox.…
  */
 export function authorizedKeysPaths(home: Home, sandbox?: string): readonly string[] {
   const common = home.authorizedKeysPath
@@ -58,7 +65,20 @@ export interface GrantFile {
   readonly sandbox: string | undefined
 }
 
-/** Every file of keys under MSB_HOME, the common one first, whether it is there or not. */
+/**
+ * Every file of keys under MSB_HOME, the common one first, whether it is there or not.
+ *
+ * @example
+ * import { mkdtempSync } from 'node:fs'
+ * import { tmpdir } from 'node:os'
+ * import { join } from 'node:path'
+ * import { generateKey } from '@sandbox-ssh/protocol'
+ * import { authorizeKeys, listGrantFiles, openHome } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const home = openHome({ path: mkdtempSync(join(tmpdir(), 'home-')) })
+ * await authorizeKeys(home, `${generateKey('ed25519').publicKey}`, { sandbox: 'devbox' })
+ * console.log(listGrantFiles(home).map(({ sandbox }) => sandbox ?? 'all').join(' ')) // all devbox
+ */
 export function listGrantFiles(home: Home): readonly GrantFile[] {
   const directory = join(home.sshPath, 'authorized_keys.d')
   const names = readNames(directory).flatMap((name) => {

@@ -16,7 +16,14 @@ export const INSTALL_HINT: string =
 const START_MS = 15 * 60_000
 const STOP_MS = 60_000
 
-/** Where the program is looked for. */
+/**
+ * Where the program is looked for.
+ *
+ * @example
+ * import { microsandboxPath, openHome } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * console.log(microsandboxPath(openHome({ path: '/srv/msb' }))) // /srv/msb/…
+ */
 export function microsandboxPath(home: Home): string {
   return join(home.path, 'bin', process.platform === 'win32' ? 'msb.exe' : 'msb')
 }

@@ -118,7 +118,15 @@ export function parseSandboxName(text: string): string {
   return text
 }
 
-/** A target as the user would write it. */
+/**
+ * A target as the user would write it.
+ *
+ * @example
+ * import { formatSandboxTarget, parseSandboxTarget } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const targets = ['devbox', 'unix:/run/agent.sock'].map(parseSandboxTarget)
+ * console.log(targets.map(formatSandboxTarget).join(', ')) // devbox, unix:/run/agent.sock
+ */
 export function formatSandboxTarget(target: SandboxTarget): string {
   switch (target.kind) {
     case 'name':

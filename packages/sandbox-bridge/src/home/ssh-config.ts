@@ -112,6 +112,19 @@ export interface SshConfigResult {
  * Puts the block into `<MSB_HOME>/ssh/config`, in the place of an earlier one, and sees to it that
  * the user's configuration includes that file. Doing so again changes nothing.
  * @throws SandboxError `HOME_UNUSABLE`
+ *
+ * @example
+ * import { mkdtempSync } from 'node:fs'
+ * import { tmpdir } from 'node:os'
+ * import { join } from 'node:path'
+ * import { openHome, prepareSshConfig, writeSshConfig } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const folder = mkdtempSync(join(tmpdir(), 'home-'))
+ * const home = openHome({ path: folder })
+ * const hostKeyPath = join(folder, 'host_key')
+ * const block = await prepareSshConfig(home, { sandbox: 'web', hostKeyPath, program: ['msb'] })
+ * const write = () => writeSshConfig(home, block, join(folder, 'config'))
+ * console.log((await write()).changed, (await write()).changed) // true false
  */
 export async function writeSshConfig(
   home: Home,

@@ -51,15 +51,23 @@ const FINISH_MS = 1000
  * A booted agent with its clients.
  *
  * @example
- * import { type Transport } from '@sandbox-ssh/protocol'
+ * import { createConnection } from 'node:net'
+ * import { memoryPair, nodeSocket } from '@sandbox-ssh/protocol'
  * import { AgentRelay, sandbox } from '@sandbox-ssh/sandbox-bridge'
  *
- * // Not run: needs the console of a virtual machine that has just started.
- * async function share(console: Transport, clients: AsyncIterable<Transport>): Promise<void> {
- *   const relay = await AgentRelay.open(console, { bootMs: 30_000 })
- *   for await (const client of clients) void relay.serve(client)
- *   await relay.close()
+ * // The console of a virtual machine that has just started, as hypervisors give it out.
+ * const vm = nodeSocket(createConnection('console.sock'))
+ * const relay = await AgentRelay.open(vm, { bootMs: 30_000 })
+ * const dial = async () => {
+ *   const [near, far] = memoryPair()
+ *   void relay.serve(far)
+ *   return near
  * }
+ * const one = await sandbox(dial).ssh().openClient()
+ * const two = await sandbox(dial).ssh().openClient()
+ * console.log((await one.exec('exit 1')).status, (await two.exec('exit 2')).status) // 1 2
+ * await Promise.all([one.close(), two.close()])
+ * await relay.close()
  */
 export class AgentRelay {
   /** Resolves when it is over: with the reason, undefined after `close`. Never rejects. */

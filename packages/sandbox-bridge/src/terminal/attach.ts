@@ -78,7 +78,14 @@ export function terminalSize(output: AttachOutput): { columns: number; rows: num
   return { columns: output.columns || 80, rows: output.rows || 24 }
 }
 
-/** The TERM to ask for: the local one, or `xterm` where that is empty or `dumb`. */
+/**
+ * The TERM to ask for: the local one, or `xterm` where that is empty or `dumb`.
+ *
+ * @example
+ * import { terminalName } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * console.log(terminalName('screen-256color'), terminalName('dumb')) // screen-256color xterm
+ */
 export function terminalName(term: string | undefined): string {
   return term === undefined || term === '' || term === 'dumb' ? 'xterm' : term
 }
@@ -99,13 +106,14 @@ export function terminalName(term: string | undefined): string {
  *   terminalSize,
  * } from '@sandbox-ssh/sandbox-bridge'
  *
- * // Not run: needs a terminal.
- * await using client = await sandbox('local:devbox').ssh().openClient()
+ * // In a terminal; typed: exit 3
+ * const client = await sandbox('local:devbox').ssh().openClient()
  * const pty = { term: terminalName(process.env['TERM']), ...terminalSize(process.stdout) }
  * const shell = await client.connection.shell({ pty })
  * const detachKeys = parseDetachKeys('ctrl-p,ctrl-q')
  * const end = await attach(shell, process, { raw: true, detachKeys })
- * console.log(end.type)
+ * await client.close()
+ * console.log(end.type, end.type === 'exited' && end.status.code) // exited 3
  */
 export async function attach(
   process: RemoteProcess,
@@ -144,9 +152,14 @@ export async function attach(
  * @example
  * import { enterRawMode } from '@sandbox-ssh/sandbox-bridge'
  *
- * // Not run: needs a terminal.
+ * // In a terminal; typed: q
  * enterRawMode(process.stdin)
  * process.once('exit', () => process.stdin.setRawMode(false))
+ * console.log('any key')
+ * process.stdin.once('data', (key) => {
+ *   process.stdin.pause()
+ *   console.log(key.toString()) // q…
+ * })
  */
 export function enterRawMode(stdin: AttachInput): void {
   stdin.setRawMode?.(true)
