@@ -20,6 +20,9 @@ export interface ForwardSpec {
   readonly to: Destination | undefined
 }
 
+/** Where `msb ssh serve` listens unless it is told otherwise. */
+export const SERVER_PORT = 2222
+
 /** Loopback unless told otherwise: whoever reaches the port reaches into the sandbox. */
 const BIND_DEFAULT = '127.0.0.1'
 
@@ -49,6 +52,16 @@ export function parseDestination(text: string): Destination {
   const [host, port] = fields
   if (fields.length !== 2 || host === undefined || host === '') {
     throw new RangeError('it is HOST:PORT, with IPv6 addresses in brackets')
+  }
+  return { host, port: targetPort(port) }
+}
+
+/** Reads `host[:port]` of an SSH server of ours. Throws RangeError. */
+export function parseGatewayAddress(text: string): Destination {
+  const fields = splitFields(text)
+  const [host, port = String(SERVER_PORT)] = fields
+  if (fields.length > 2 || host === undefined || host === '') {
+    throw new RangeError('it is HOST[:PORT], with IPv6 addresses in brackets')
   }
   return { host, port: targetPort(port) }
 }

@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { addInactivity, checked, collect, inactivityOf, integer } from './arg-parsers.ts'
 import type { GatewayCommand, ServeCommand } from './command.ts'
 import { parseDuration } from './duration.ts'
-import { parsePermitted } from './forward-spec.ts'
+import { parsePermitted, SERVER_PORT } from './forward-spec.ts'
 import { SERVE_HELP } from './help.ts'
 
 const CONNECTIONS_MAX_DEFAULT = 128
@@ -25,7 +25,7 @@ export function addServe(
     .addOption(new Option('--host <host>', 'address to listen on').default('127.0.0.1'))
     .addOption(
       new Option('--port <port>', 'port to listen on, 0 for a free one')
-        .default(2222)
+        .default(SERVER_PORT)
         .argParser((text) => integer(text, 0, 65535)),
     )
     .addOption(
@@ -184,11 +184,14 @@ function gatewayOf(command: Command, sandboxes: readonly string[]): GatewayComma
   }
 }
 
-/** `NAME=SANDBOX`, or a sandbox whose own name will do. */
-function entryOf(
-  command: Command,
-  text: string,
-): { readonly name: string; readonly sandbox: string } {
+/** A sandbox as a user writes it, and its name in logins. */
+export interface GatewayEntry {
+  readonly name: string
+  readonly sandbox: string
+}
+
+/** Reads `NAME=SANDBOX`, or a sandbox whose own name will do; anything else is a usage error. */
+export function entryOf(command: Command, text: string): GatewayEntry {
   const name = nameIn(text)
   const sandbox = name === undefined ? text : text.slice(name.length + 1)
   const target = targetOf(command, sandbox)

@@ -1,17 +1,33 @@
 /** The command line of what is not a session: `msb ssh cp`, `config`, `keys`, `doctor`, completion. */
-import { Argument, type Command } from 'commander'
+import { Argument, type Command, Option } from 'commander'
+import { checked, collect } from './arg-parsers.ts'
 import { type Candidates, complete, completionScript, SHELLS } from './completion.ts'
+import { type Destination, parseGatewayAddress } from './forward-spec.ts'
+import { entryOf, type GatewayEntry } from './serve-args.ts'
 
 /** `msb ssh config …`. */
 export interface ConfigCommand {
   readonly type: 'config'
-  readonly sandbox: string
+  /** At least one without a gateway; none if there is one. */
+  readonly sandboxes: readonly string[]
+  /** The gateway that they are behind; undefined for sandboxes of this machine. */
+  readonly gateway: GatewayAddress | undefined
   /** Write it instead of printing it. */
   readonly write: boolean
   readonly alias: string | undefined
   readonly user: string | undefined
   /** The user's configuration; undefined for `~/.ssh/config`. */
   readonly file: string | undefined
+}
+
+/** A gateway, and how it is recognized. */
+export interface GatewayAddress extends Destination {
+  /** Public keys or fingerprints; empty for the key of the gateway of this MSB_HOME. */
+  readonly hostKeys: readonly string[]
+  /** The user's own private key; undefined for one of ours. */
+  readonly identity: string | undefined
+  /** What is wanted of it; empty for itself, where each login says. */
+  readonly entries: readonly GatewayEntry[]
 }
 
 /** `msb ssh keys …`. */
@@ -72,17 +88,67 @@ type Done = Parameters<typeof addToolCommands>[2]
 
 function addConfig(ssh: Command, done: Done): void {
   const command = ssh
-    .command('config <sandbox>')
-    .description('teach ssh, scp, sftp, rsync and editors the way to the sandbox')
-    .option('--write', 'write the block and include it in ~/.ssh/config (default: print it)')
-    .option('--alias <name>', 'name for ssh (default: NAME.msb, NAME.local.msb)')
-    .option('-u, --user <user>', 'login name (default: root)')
+    .command('config [sandbox...]')
+    .description('teach ssh, scp, sftp, rsync and editors the way to sandboxes')
+    .usage(
+      '[options] <sandbox>...\n       msb ssh config --gateway <host:port> [options] [name...]',
+    )
+    .option('--write', 'write the blocks and include them in ~/.ssh/config (default: print them)')
+    .option('--alias <name>', 'name for ssh (default: NAME.msb, NAME.local.msb, or the host)')
+    .option('-u, --user <user>', 'login name (default: root, or whom the gateway says)')
     .option('--file <path>', 'with --write: the configuration instead of ~/.ssh/config')
+    .addOption(
+      new Option(
+        '--gateway <host:port>',
+        'the way leads through that server, where the sandboxes have these names',
+      ).argParser(checked(parseGatewayAddress)),
+    )
+    .option(
+      '--host-key <key>',
+      'with --gateway: its host key, or the fingerprint of it (repeatable; default: the key of ' +
+        'the gateway of this MSB_HOME)',
+      collect,
+    )
+    .option(
+      '--identity <file>',
+      'with --gateway: private key to log in with (default: one made for this)',
+    )
     .addHelpText('after', CONFIG_HELP)
-  command.action((sandbox: string) => {
-    const { write, alias, user, file } = command.opts()
+  command.action((sandboxes: readonly string[]) => {
+    const { write, alias, user, file, gateway, hostKey, identity } = command.opts()
     if (file !== undefined && !write) command.error("error: option '--file' goes with '--write'")
-    done(command, { type: 'config', sandbox, write: write === true, alias, user, file })
+    if (gateway === undefined) {
+      for (const [flag, value] of [
+        ['--host-key', hostKey],
+        ['--identity', identity],
+      ]) {
+        if (value === undefined) continue
+        command.error(`error: option '${flag}' goes with '--gateway'`)
+      }
+      if (sandboxes.length === 0) command.error("error: missing required argument 'sandbox'")
+    } else if (sandboxes.length === 0 && user !== undefined) {
+      command.error("error: option '--user' needs a sandbox: a login is USER+NAME")
+    }
+    if (alias !== undefined && sandboxes.length > 1) {
+      command.error("error: option '--alias' is for one sandbox")
+    }
+    done(command, {
+      type: 'config',
+      sandboxes: gateway === undefined ? sandboxes : [],
+      gateway:
+        gateway === undefined
+          ? undefined
+          : {
+              ...gateway,
+              hostKeys: hostKey ?? [],
+              identity,
+              entries: sandboxes.map((text) => entryOf(command, text)),
+            },
+      write: write === true,
+      alias,
+      user,
+      file,
+    })
   })
 }
 
@@ -159,7 +225,8 @@ Examples:
 
 const COPY_HELP = `
 Files in a sandbox are NAME:path; a relative path starts in the user's home, ~ is his home. A path of
-this machine with a colon in it begins with ./ or /. A target that is a directory takes what is
+this machine with a colon in it begins with ./ or /. ssh://NAME@HOST:PORT/path is behind a gateway
+whose host key msb ssh config --gateway has pinned; with two slashes the path starts at the root. A target that is a directory takes what is
 copied. Links in a tree are followed. Progress is shown on a terminal.
 
 Examples:
@@ -168,6 +235,7 @@ Examples:
   msb ssh cp -rp devbox:/var/log ./logs
   msb ssh cp --resume devbox:/data/disk.img .
   msb ssh cp devbox:/etc/hosts local:test:/tmp/hosts
+  msb ssh cp -r src ssh://red@gw.example.org:2222/app
 `
 
 const COMPLETION_HELP = `
@@ -182,12 +250,19 @@ The block has a ProxyCommand, so that no port is open, pins the host key through
 its own, and uses a key pair made for it, which is let into this sandbox. All of that is under
 MSB_HOME. With --write it goes into MSB_HOME/ssh/config, which ~/.ssh/config then includes.
 
+With --gateway the way leads to a server for several sandboxes, msb ssh serve --all, on whatever
+machine. Sandboxes are written as they are for serve, or by their names in logins. The host key is pinned; give the fingerprint that msb ssh keys
+shows there, and it is looked at once. Without a name the block is for ssh NAME@HOST. The key pair
+must be let in at the gateway, by msb ssh authorize there, unless its MSB_HOME is this one.
+
 Examples:
   msb ssh config devbox --write
   ssh devbox.msb
   scp -r src devbox.msb:/app
   rsync -a src/ devbox.msb:/app/
   code --remote ssh-remote+devbox.msb /app
+  msb ssh config --gateway gw.example.org:2222 --host-key SHA256:… red blue --write
+  ssh red.msb
 `
 
 const KEYS_HELP = `

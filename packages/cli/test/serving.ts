@@ -51,7 +51,8 @@ export async function serve(
   args: readonly string[],
   options: SpawnOptions = {},
 ): Promise<Serving> {
-  const child = start(['ssh', 'serve', '--port', '0', ...args], home, options)
+  const wanted = args.includes('--port') ? [] : ['--port', '0']
+  const child = start(['ssh', 'serve', ...wanted, ...args], home, options)
   servers.push(child)
   let said = ''
   child.stderr?.on('data', (chunk: Buffer) => {

@@ -41,6 +41,11 @@ export {
 export { type DirectoryOptions, sandboxDirectory } from './home/directory.ts'
 export { SandboxError, type SandboxErrorCode } from './home/errors.ts'
 export {
+  type GatewayConfigBlock,
+  type GatewayConfigOptions,
+  prepareGatewayConfig,
+} from './home/gateway-config.ts'
+export {
   authorizedKeysPaths,
   type GrantFile,
   listGrantFiles,
@@ -48,6 +53,7 @@ export {
 } from './home/grants.ts'
 export { type Home, type HomeOptions, openHome } from './home/home.ts'
 export { gatewayHostKeyPath } from './home/host-key.ts'
+export { knownHostsPath } from './home/known-hosts.ts'
 export { type KnownSandbox, listSandboxes, readHostKey } from './home/known-sandboxes.ts'
 export {
   findMicrosandbox,

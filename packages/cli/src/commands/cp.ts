@@ -1,6 +1,6 @@
 /** `msb ssh cp SRC… DST`: files and trees into a sandbox, out of it, or from one to another. */
 import * as fs from 'node:fs/promises'
-import { type SftpClient, sandbox } from '@sandbox-ssh/sandbox-bridge'
+import { sandbox } from '@sandbox-ssh/sandbox-bridge'
 import {
   baseName,
   type CopyOptions,
@@ -9,15 +9,17 @@ import {
   isDirectory,
   joinPath,
   nodeFileSystem,
+  type SftpClient,
   type SftpFileSystem,
 } from '@sandbox-ssh/sftp'
 import type { CommandContext } from '../context.ts'
-import { type CopySide, formatCopySide, parseCopySide } from '../copy-spec.ts'
+import { type CopySide, formatCopySide, formatServer, parseCopySide } from '../copy-spec.ts'
 import { CliError, EXIT_LOCAL_ERROR, explain } from '../failure.ts'
 import { ProgressLine } from '../progress.ts'
 import { whileRunning } from '../running.ts'
 import { handleSignals, signalExitCode } from '../signals.ts'
 import type { CopyCommand } from '../tool-args.ts'
+import { withServerFiles } from './server-files.ts'
 
 /** A side with its files at hand. */
 interface OpenSide {
@@ -30,16 +32,26 @@ export async function cp(command: CopyCommand, context: CommandContext): Promise
   const sides = command.paths.map(parseCopySide)
   const target = sides.pop()
   if (target === undefined) throw new CliError('there is nothing to copy to')
-  const names = [...sides, target].flatMap((side) => (side.kind === 'remote' ? [side.sandbox] : []))
-  if (names.length === 0) throw new CliError('one side must be in a sandbox, as in devbox:/path')
-  return withSandboxes([...new Set(names)], command, context, async (open) =>
+  const places = new Map<string, RemoteSide>()
+  for (const side of [...sides, target]) {
+    if (side.kind !== 'local') places.set(placeOf(side), side)
+  }
+  if (places.size === 0) throw new CliError('one side must be in a sandbox, as in devbox:/path')
+  return withPlaces([...places.values()], command, context, async (open) =>
     copyAll(await Promise.all(sides.map(open)), await open(target), command, context),
   )
 }
 
-/** Opens SFTP into each sandbox, one inside the other, and ends them all. */
-async function withSandboxes(
-  names: readonly string[],
+type RemoteSide = Exclude<CopySide, { readonly kind: 'local' }>
+
+/** One session is opened for each. */
+function placeOf(side: RemoteSide): string {
+  return side.kind === 'remote' ? side.sandbox : formatServer(side.server)
+}
+
+/** Opens SFTP into each place, one inside the other, and ends them all. */
+async function withPlaces(
+  places: readonly RemoteSide[],
   command: CopyCommand,
   context: CommandContext,
   work: (open: (side: CopySide) => Promise<OpenSide>) => Promise<number>,
@@ -48,27 +60,34 @@ async function withSandboxes(
   const sessions = new Map<string, SftpClient>()
   const open = async (side: CopySide): Promise<OpenSide> => {
     if (side.kind === 'local') return { side, files: local }
-    const sftp = sessions.get(side.sandbox)
+    const sftp = sessions.get(placeOf(side))
     if (sftp === undefined) throw new CliError(`${formatCopySide(side)} is not open`)
     // Here the shell has done so already.
     const isHome = side.path.startsWith('~')
     const path = isHome ? await sftp.expandPath(side.path) : side.path
     return { side: { ...side, path }, files: sftp.fileSystem }
   }
-  const openNext = async (rest: readonly string[]): Promise<number> => {
-    const [name, ...others] = rest
-    if (name === undefined) return work(open)
-    const box = sandbox(name, {
+  const openNext = async (rest: readonly RemoteSide[]): Promise<number> => {
+    const [place, ...others] = rest
+    if (place === undefined) return work(open)
+    const opened = (sftp: SftpClient): Promise<number> => {
+      sessions.set(placeOf(place), sftp)
+      return openNext(others)
+    }
+    if (place.kind === 'server') {
+      if (command.user !== undefined) {
+        throw new CliError('--user is of sandboxes here; the login of a server stands in its name')
+      }
+      return withServerFiles(place.server, context, opened)
+    }
+    const box = sandbox(place.sandbox, {
       home: context.home(),
       onWarning: (message) => context.output.warn(message),
     })
     const options = { whenUnsure: 'leave', client: { user: command.user } } as const
-    return whileRunning(box, context, options, async (client) => {
-      sessions.set(name, await client.sftp())
-      return openNext(others)
-    })
+    return whileRunning(box, context, options, async (client) => opened(await client.sftp()))
   }
-  return openNext(names)
+  return openNext(places)
 }
 
 async function copyAll(

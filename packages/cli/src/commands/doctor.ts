@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type Home, readAuthorizedKeys, readHostKey, sandbox } from '@sandbox-ssh/sandbox-bridge'
 import type { CommandContext } from '../context.ts'
 import { EXIT_LOCAL_ERROR, explain } from '../failure.ts'
+import { SERVER_PORT } from '../forward-spec.ts'
 import { print } from '../print.ts'
 import type { DoctorCommand } from '../tool-args.ts'
 
@@ -16,7 +17,6 @@ const NODE_LEAST = [20, 19] as const
 /** The generation of the agent protocol from which files and ports can be reached. */
 const GENERATION_FILES = 2
 const GENERATION_PORTS = 4
-const PORT_DEFAULT = 2222
 
 /** What one look found; `bad` fails the command, `note` does not. */
 interface Finding {
@@ -44,7 +44,7 @@ export async function doctor(command: DoctorCommand, context: CommandContext): P
   await look('keys', () => keysIn(context.home(), command.sandbox))
   await look('terminals', terminals)
   await look('ssh', sshClient)
-  await look('port', () => port(PORT_DEFAULT))
+  await look('port', () => port(SERVER_PORT))
   const { sandbox: name } = command
   if (name !== undefined) {
     await look('host key', () => hostKey(name, context))

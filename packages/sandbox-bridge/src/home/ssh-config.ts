@@ -8,16 +8,17 @@
  */
 import { lstatSync, realpathSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { knownHostLine, type PublicKey } from '@sandbox-ssh/protocol'
 import { authorizeKeys } from './authorize.ts'
-import { errnoOf, reasonOf, SandboxError } from './errors.ts'
-import { makePrivateDirectory, readBoundedFile, replaceFile } from './files.ts'
+import { errnoOf, SandboxError } from './errors.ts'
+import { makePrivateDirectory } from './files.ts'
 import type { Home } from './home.ts'
 import { loadOrCreateHostKey } from './host-key.ts'
+import { knownHostsPath as knownHostsOf, pinHostKeys } from './known-hosts.ts'
 import { withFileLock } from './lock.ts'
 import { formatSandboxTarget, parseSandboxTarget, type SandboxTarget } from './names.ts'
+import { checkAlias, checkUser, formatBlock, includePath, proxyWord } from './ssh-config-text.ts'
+import { readText, unusable, writeText } from './text-files.ts'
 
-const CONFIG_BYTES_MAX = 4 * 1024 * 1024
 const LOCK_MS = 10_000
 
 /** How a block is made. */
@@ -73,30 +74,27 @@ export async function prepareSshConfig(
 ): Promise<SshConfigBlock> {
   const target = absolute(parseSandboxTarget(options.sandbox))
   const alias = checkAlias(options.alias ?? defaultAlias(target))
-  const knownHostsPath = join(home.sshPath, 'known_hosts')
+  const knownHostsPath = knownHostsOf(home)
   const identityPath = join(home.sshPath, 'id_ed25519')
   const sandbox = formatSandboxTarget(target)
   const words = [...options.program, 'ssh', 'serve', sandbox, '--stdio']
   const env = Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)
   const command = [...(env.length === 0 ? [] : ['env', ...env]), ...words]
-  const text = [
-    `Host ${alias}`,
-    `  User ${checkUser(options.user ?? 'root')}`,
-    `  ProxyCommand ${command.map(proxyWord).join(' ')}`,
-    `  HostKeyAlias ${alias}`,
-    `  UserKnownHostsFile ${quotedPath(knownHostsPath)}`,
-    '  GlobalKnownHostsFile none',
-    '  StrictHostKeyChecking yes',
-    '  UpdateHostKeys no',
-    `  IdentityFile ${quotedPath(identityPath)}`,
-    '  IdentitiesOnly yes',
-    '',
-  ].join('\n')
+  const text = formatBlock({
+    alias,
+    way: [
+      `User ${checkUser(options.user ?? 'root')}`,
+      `ProxyCommand ${command.map(proxyWord).join(' ')}`,
+      `HostKeyAlias ${alias}`,
+    ],
+    knownHostsPath,
+    identityPath,
+  })
   const hostKey = await loadOrCreateHostKey(options.hostKeyPath)
   const { publicKey } = await loadOrCreateHostKey(identityPath)
   const line = publicKey.toString().split(' ').slice(0, 2).join(' ')
   await authorizeKeys(home, `${line} msb ssh config`, { sandbox })
-  await pin(knownHostsPath, alias, hostKey.publicKey)
+  await pinHostKeys(knownHostsPath, [hostKey.publicKey], alias, 22)
   return { alias, text, knownHostsPath, identityPath }
 }
 
@@ -138,7 +136,7 @@ export async function writeSshConfig(
     const name = block.alias.replaceAll('.', '\\.')
     const old = new RegExp(`^# begin ${name}\\n[^]*?^# end ${name}\\n`, 'm')
     const after = old.test(before) ? before.replace(old, () => marked) : before + marked
-    if (after !== before) write(path, after, 0o600)
+    if (after !== before) writeText(path, after, 0o600)
     return after !== before
   })
   const included = include(userConfigPath, path)
@@ -163,21 +161,8 @@ function include(userConfigPath: string, path: string): boolean {
     if (errnoOf(cause) !== 'ENOENT') throw unusable(userConfigPath, cause)
     makePrivateDirectory(dirname(userConfigPath))
   }
-  write(place, `${line}\n${before}`, mode)
+  writeText(place, `${line}\n${before}`, mode)
   return true
-}
-
-/** The only key of that name, from now on. */
-async function pin(path: string, alias: string, key: PublicKey): Promise<void> {
-  const line = knownHostLine(key, alias, 22, { hashed: false })
-  await withFileLock(`${path}.lock`, LOCK_MS, () => {
-    const before = readText(path) ?? ''
-    const others = before
-      .split('\n')
-      .filter((other) => other.trim() !== '' && !other.startsWith(`${alias.toLowerCase()} `))
-    const after = `${[...others, line].sort().join('\n')}\n`
-    if (after !== before) write(path, after, 0o600)
-  })
 }
 
 /** A way to a sandbox that means the same from any directory. */
@@ -190,61 +175,4 @@ function defaultAlias(target: SandboxTarget): string {
   if (target.kind === 'local') return `${target.name}.local.msb`
   const what = formatSandboxTarget(target)
   throw new SandboxError('SANDBOX_NAME_INVALID', `${what} needs a name for ssh, given with --alias`)
-}
-
-function checkAlias(alias: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(alias)) return alias
-  const message = 'an alias for ssh has letters, digits, dots, hyphens and underscores'
-  throw new SandboxError('SANDBOX_NAME_INVALID', message)
-}
-
-function checkUser(user: string): string {
-  // An option would end at a blank, and a line at its end.
-  if (/^[^\s"'#%$]+$/.test(user)) return user
-  throw new SandboxError('SANDBOX_NAME_INVALID', 'that user cannot be named in ssh_config')
-}
-
-/** For the shell that ssh starts, after ssh has replaced its `%` sequences. */
-function proxyWord(word: string): string {
-  if (/[\0\r\n]/.test(word)) throw unnameable(word)
-  const quoted = /^[\w@+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
-  return quoted.replaceAll('%', '%%')
-}
-
-/** Quotes cannot be escaped in every version of ssh, nor can `${`. */
-function quotedPath(path: string): string {
-  if (/["\0\r\n\\]|\$\{/.test(path)) throw unnameable(path)
-  return `"${path.replaceAll('%', '%%')}"`
-}
-
-/** `Include` takes wildcards and no `%` sequences. */
-function includePath(path: string): string {
-  if (/["\0\r\n\\*?[\]]|\$\{/.test(path)) throw unnameable(path)
-  return `"${path}"`
-}
-
-function unnameable(path: string): SandboxError {
-  const message = `${JSON.stringify(path)} cannot be written in ssh_config`
-  return new SandboxError('HOME_UNUSABLE', message)
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readBoundedFile(path, CONFIG_BYTES_MAX).text
-  } catch (cause) {
-    if (errnoOf(cause) === 'ENOENT') return undefined
-    throw unusable(path, cause)
-  }
-}
-
-function write(path: string, text: string, mode: number): void {
-  try {
-    replaceFile(path, text, mode)
-  } catch (cause) {
-    throw unusable(path, cause)
-  }
-}
-
-function unusable(path: string, cause: unknown): SandboxError {
-  return new SandboxError('HOME_UNUSABLE', `cannot use ${path}: ${reasonOf(cause)}`, { cause })
 }
