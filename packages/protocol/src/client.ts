@@ -22,9 +22,10 @@ import { Machine } from './machine/machine.ts'
 import type { RemoteProcess } from './process.ts'
 import { collect, type RunOptions, type RunResult, validateRun } from './run.ts'
 import {
+  type Carrier,
+  carrierOf,
   optionalFunction,
   requireFunction,
-  requireInProcess,
   requirePort,
   requireString,
   requireTransport,
@@ -68,12 +69,11 @@ export async function connect(transport: Transport, options: ClientOptions): Pro
     throw new TypeError('auth must be an array of methods or a plan')
   }
   validateCommon(options)
-  requireInProcess(transport, options.inProcess)
-  return establish(transport, options)
+  return establish(carrierOf(transport, options.inProcess), options)
 }
 
 /** Makes one and waits for the end of its handshake. */
-let establish: (transport: Transport, options: ClientOptions) => Promise<Client>
+let establish: (carrier: Carrier, options: ClientOptions) => Promise<Client>
 
 /**
  * A connection whose user is in, made by `connect`.
@@ -91,8 +91,8 @@ let establish: (transport: Transport, options: ClientOptions) => Promise<Client>
  */
 export class Client extends Connection {
   static {
-    establish = async (transport, options) => {
-      const client = new Client(transport, options)
+    establish = async (carrier, options) => {
+      const client = new Client(carrier, options)
       await client.#ready.promise
       return client
     }
@@ -109,13 +109,13 @@ export class Client extends Connection {
   readonly #ready = deferred<void>()
   #hostKeysTold = false
 
-  private constructor(transport: Transport, options: ClientOptions) {
+  private constructor(carrier: Carrier, options: ClientOptions) {
     const crypto = options.crypto ?? defaultCrypto()
     const preferred = preferKnown(modern(crypto), options.hostKey.keyTypes)
-    const common = machineOptions(options, crypto, preferred)
+    const common = machineOptions(options, crypto, preferred, carrier.inProcess)
     const link = new Link({
       machine: new Machine({ role: 'client', username: options.username, ...common }),
-      transport,
+      transport: carrier.transport,
       onEvent: (event) => this.#handle(event),
       onClosed: (error) => {
         this.#incoming.end(error)

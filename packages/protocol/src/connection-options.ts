@@ -38,17 +38,19 @@ export interface ConnectionOptions {
   readonly trace?: (line: string) => void
 }
 
-/** Those of a machine's options that come from these. `preferred` is what it offers by default. */
+/** Those of a machine's options that come from these. `preferred` is what it offers by default;
+ * `inProcess` is what became of the option of that name. */
 export function machineOptions(
   options: ConnectionOptions,
   crypto: CryptoProvider,
   preferred: Algorithms,
+  inProcess: boolean,
 ): Omit<MachineOptions, 'role'> {
   return {
     crypto,
-    algorithms: options.inProcess
+    algorithms: inProcess
       ? inProcessAlgorithms(preferred)
-      : (options.algorithms?.(preferred) ?? preferred),
+      : encrypting(options.algorithms?.(preferred) ?? preferred),
     softwareVersion: SOFTWARE_VERSION,
     nowMs: nowMs(),
     ...(options.handshakeMs && { handshakeMs: options.handshakeMs }),
@@ -58,4 +60,13 @@ export function machineOptions(
     ...(options.deadlines && { deadlines: options.deadlines }),
     ...(options.trace && { trace: options.trace }),
   }
+}
+
+/** Whatever somebody puts into the lists, `none` is not negotiated with a peer. Throws TypeError. */
+function encrypting(algorithms: Algorithms): Algorithms {
+  const { ciphers, macs } = algorithms
+  if ([...ciphers, ...macs].some(({ name }) => name === 'none')) {
+    throw new TypeError('algorithms: none is no cipher and no MAC')
+  }
+  return algorithms
 }

@@ -22,7 +22,7 @@ import { openOther } from './server-channels.ts'
 import { ServerForwards } from './server-forwards.ts'
 import { type ServerOptions, validateServerOptions } from './server-options.ts'
 import { type ServerSession, type SessionHandler, serveSession } from './server-session.ts'
-import { requireInProcess, requireTransport } from './validate.ts'
+import { type Carrier, carrierOf, requireTransport } from './validate.ts'
 import { DISCONNECT } from './wire/numbers.ts'
 
 /**
@@ -61,13 +61,12 @@ export async function serve(
   options: ServerOptions,
 ): Promise<ServerConnection> {
   requireTransport(transport)
-  requireInProcess(transport, options?.inProcess)
   validateServerOptions(options)
-  return establish(transport, options)
+  return establish(carrierOf(transport, options.inProcess), options)
 }
 
 /** Makes one and waits for the end of its handshake. */
-let establish: (transport: Transport, options: ServerOptions) => Promise<ServerConnection>
+let establish: (carrier: Carrier, options: ServerOptions) => Promise<ServerConnection>
 
 /**
  * A connection whose user is in, made by `serve`.
@@ -87,8 +86,8 @@ let establish: (transport: Transport, options: ServerOptions) => Promise<ServerC
  */
 export class ServerConnection extends Connection {
   static {
-    establish = async (transport, options) => {
-      const connection = new ServerConnection(transport, options)
+    establish = async (carrier, options) => {
+      const connection = new ServerConnection(carrier, options)
       await connection.#ready.promise
       return connection
     }
@@ -104,20 +103,20 @@ export class ServerConnection extends Connection {
   #publicKey: PublicKey | undefined
   #noMoreSessions = false
 
-  private constructor(transport: Transport, options: ServerOptions) {
+  private constructor(carrier: Carrier, options: ServerOptions) {
     const crypto = options.crypto ?? defaultCrypto()
     const verdicts = new Verdicts(options.auth, (error) => this.#report(error))
     const link = new Link({
       machine: new Machine({
         role: 'server',
-        ...machineOptions(options, crypto, modern(crypto)),
+        ...machineOptions(options, crypto, modern(crypto), carrier.inProcess),
         hostKeys: options.hostKeys.map((signer) => signer.publicKey),
         authMethods: verdicts.methods,
         ...(options.banner !== undefined && { banner: options.banner }),
         ...(options.authFailuresMax && { authFailuresMax: options.authFailuresMax }),
         userAlgorithms: (username) => this.#userAlgorithms(username),
       }),
-      transport,
+      transport: carrier.transport,
       onEvent: (event) => this.#handle(event),
       onClosed: (error) => {
         this.#verdicts.abandon()

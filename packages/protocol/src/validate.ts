@@ -1,5 +1,5 @@
 /** Checks of what callers hand in: wrong use throws at once and names the argument. */
-import { isMemoryPair } from './io/memory.ts'
+import { takeInProcess } from './io/memory.ts'
 import type { Transport } from './io/transport.ts'
 import type { Deadlines } from './machine/options.ts'
 
@@ -42,13 +42,31 @@ export function requireTransport(value: unknown): void {
   }
 }
 
-/** Throws TypeError if `inProcess` is asked for over anything but an end of a memory pair. */
-export function requireInProcess(transport: Transport, inProcess: unknown): void {
-  if (inProcess === undefined || inProcess === false) return
+/** What a session talks over, and whether it may do so in clear. */
+export interface Carrier {
+  readonly transport: Transport
+  readonly inProcess: boolean
+}
+
+/**
+ * The only way to a session without encryption. `inProcess` is looked at here and never again, and
+ * the carrier is none that anything else can reach. Throws TypeError if it is asked for over
+ * anything but an unused end of a memory pair, which is aborted then: its other end may be waiting.
+ */
+export function carrierOf(transport: Transport, inProcess: unknown): Carrier {
+  if (inProcess === undefined || inProcess === false) return { transport, inProcess: false }
   if (inProcess !== true) throw new TypeError('inProcess must be true, if it is given')
-  if (!isMemoryPair(transport)) {
+  let taken: Transport | undefined
+  try {
+    taken = takeInProcess(transport)
+  } catch (error) {
+    transport.abort(error)
+    throw error
+  }
+  if (taken === undefined) {
     throw new TypeError('inProcess goes with an end of memoryPair() only: the rest is encrypted')
   }
+  return { transport: taken, inProcess: true }
 }
 
 /** Throws TypeError unless `value` is a non-empty array of things with a public key that sign. */

@@ -39,11 +39,11 @@ export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transpo
   }
   const there = new Pipe(capacityBytes, options.onTraffic)
   const back = new Pipe(capacityBytes, options.onTraffic)
-  return [new MemoryEnd(back, there), new MemoryEnd(there, back)]
+  const use: PairUse = { of: 'nobody' }
+  const end = (incoming: Pipe, outgoing: Pipe): Transport =>
+    new MemoryEnd(key, new PipeEnd(incoming, outgoing), use)
+  return [end(back, there), end(there, back)]
 }
-
-/** Every end that was ever made here; nobody else can be in it. */
-const ends = new WeakSet<object>()
 
 /**
  * Whether this very object is an end of a `memoryPair`, and not something that wraps one.
@@ -55,15 +55,89 @@ const ends = new WeakSet<object>()
  * console.log(isMemoryPair(left), isMemoryPair({ ...left })) // true false
  */
 export function isMemoryPair(transport: Transport): boolean {
-  return ends.has(transport)
+  return isEnd(transport)
 }
 
+/**
+ * What an in-process session talks over instead of the end itself. From then on nobody can read or
+ * write at either end but another such session: what is not encrypted is never seen by anything
+ * that could carry it out of the process. Undefined for what is no end of a pair.
+ * @throws TypeError if the pair has been read or written at, or the end has been taken already
+ */
+export function takeInProcess(transport: Transport): Transport | undefined {
+  return take(transport)
+}
+
+/** The first use of a pair decides about all others. */
+interface PairUse {
+  of: 'nobody' | 'anybody' | 'in-process'
+}
+
+/** Known to this file alone, so that no end can be made of anything but two pipes of ours. */
+const key = {}
+/** Private fields tell ends apart; unlike a set of them, no changed prototype makes them lie. */
+let isEnd: (value: unknown) => boolean
+let take: (transport: Transport) => Transport | undefined
+
+/** An end as users have it. */
 class MemoryEnd implements Transport {
+  static {
+    isEnd = (value) => typeof value === 'object' && value !== null && #end in value
+    take = (transport) => {
+      if (!isEnd(transport)) return undefined
+      const taken = transport as MemoryEnd
+      if (taken.#use.of === 'anybody' || taken.#taken) {
+        throw new TypeError('inProcess goes with a memory pair that nothing else has used')
+      }
+      taken.#use.of = 'in-process'
+      taken.#taken = true
+      return taken.#end
+    }
+  }
+
+  readonly #end: Transport
+  readonly #use: PairUse
+  #taken = false
+
+  constructor(token: object, end: Transport, use: PairUse) {
+    if (token !== key) throw new TypeError('ends are made by memoryPair')
+    this.#end = end
+    this.#use = use
+  }
+
+  read(): Promise<Uint8Array | undefined> {
+    return this.#isOpen() ? this.#end.read() : refused()
+  }
+
+  write(chunk: Uint8Array): Promise<void> {
+    return this.#isOpen() ? this.#end.write(chunk) : refused()
+  }
+
+  close(): Promise<void> {
+    return this.#end.close()
+  }
+
+  abort(reason?: unknown): void {
+    this.#end.abort(reason)
+  }
+
+  #isOpen(): boolean {
+    if (this.#use.of === 'nobody') this.#use.of = 'anybody'
+    return this.#use.of === 'anybody'
+  }
+}
+
+function refused(): Promise<never> {
+  const message = 'this memory pair is of an in-process session: both ends must ask for inProcess'
+  return rejected(new SshError('SSH_TRANSPORT', message))
+}
+
+/** The two pipes of an end. */
+class PipeEnd implements Transport {
   readonly #incoming: Pipe
   readonly #outgoing: Pipe
 
   constructor(incoming: Pipe, outgoing: Pipe) {
-    ends.add(this)
     this.#incoming = incoming
     this.#outgoing = outgoing
   }
