@@ -11,6 +11,7 @@ import { DisconnectError, SshError } from '../errors.ts'
 import { PublicKey } from '../keys/public-key.ts'
 import {
   AUTH_FAILURES_MAX,
+  AUTH_REQUESTS_MAX,
   AUTHENTICATION_MS,
   CHANNELS_MAX,
   EXT_INFOS_MAX,
@@ -116,6 +117,7 @@ export class Machine {
   /** Extensions the peer told in EXT_INFO, of those that we know. */
   readonly #extensions: Map<string, Uint8Array> = new Map()
   #extInfos = 0
+  #serviceRequests = 0
 
   /** A client's begins to speak at once, a server's when the client has. Throws `TypeError` on options that make no sense. */
   constructor(options: MachineOptions) {
@@ -475,7 +477,8 @@ export class Machine {
             false,
           )
         }
-        this.#enter('authentication')
+        if (++this.#serviceRequests > AUTH_REQUESTS_MAX) throw this.#unexpected(MSG.SERVICE_REQUEST)
+        if (this.#phase === 'service') this.#enter('authentication')
         return this.#send(serviceAccept.encode({ serviceName }))
       }
       default: {

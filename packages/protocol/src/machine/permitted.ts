@@ -40,7 +40,8 @@ const PERMITTED: Readonly<Record<Phase, Readonly<Record<Role, Ranges>>>> = {
   },
   authentication: {
     client: [...TRANSPORT, ...EXCHANGE, ...PING, ...one(MSG.EXT_INFO), ...USERAUTH],
-    server: [...TRANSPORT, ...EXCHANGE, ...PING, ...USERAUTH],
+    // paramiko asks for the service before each attempt, and OpenSSH grants it each time.
+    server: [...TRANSPORT, ...EXCHANGE, ...PING, ...one(MSG.SERVICE_REQUEST), ...USERAUTH],
   },
   connection: {
     client: [...TRANSPORT, ...EXCHANGE, ...PING, ...CONNECTION],

@@ -3,6 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { SshError } from '../../src/errors.ts'
+import { AUTH_REQUESTS_MAX } from '../../src/limits.ts'
 import {
   channelClose,
   channelData,
@@ -92,6 +93,18 @@ test('the user name may not change between attempts', () => {
   raw.send(serviceRequest.encode({ serviceName: 'ssh-userauth' }))
   raw.send(request('none', 'eve')).send(request('none', 'root'))
   ends(raw, 'SSH_PROTOCOL', /user name changed/)
+})
+
+test('the service is granted again before a later attempt, though not without end', () => {
+  const raw = new RawClient({}, { type: 'reject' }).exchangeKeys()
+  const asked = serviceRequest.encode({ serviceName: 'ssh-userauth' })
+  raw.send(asked).send(request('none', 'eve')).send(asked).settle()
+  const accepts = raw.received.filter(([number]) => number === MSG.SERVICE_ACCEPT)
+  assert.is(accepts.length, 2)
+  raw.send(request('none', 'eve')).settle()
+  assert.is(raw.received.at(-1)?.[0], MSG.USERAUTH_FAILURE)
+  for (let count = 2; count <= AUTH_REQUESTS_MAX; count++) raw.send(asked)
+  ends(raw, 'SSH_PROTOCOL', /SERVICE_REQUEST is not allowed/)
 })
 
 test('a forged signature is a failure that nobody is asked about', () => {
