@@ -11,6 +11,7 @@ import { unfitOfClient } from './certificates.ts'
 import { forwardsOfClient } from './forwards.ts'
 import { another, type Keys, keyFor } from './keys.ts'
 import { accepting, type OurServer, withOurServer } from './our-server.ts'
+import { proofsOfClient } from './proofs.ts'
 import { proposalOfClient } from './proposal.ts'
 import { securityKeysOfClient } from './security-keys.ts'
 import { strictOfClient } from './strict.ts'
@@ -105,6 +106,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
         )),
     ...securityKeysOfClient(client, keys, proposal),
     ...strictOfClient(client, keys, proposal),
+    ...proofsOfClient(client, keys),
     ...unfitOfClient(client, keys),
     ...forwardsOfClient(client, keys),
     ...agentsOfClient(

@@ -8,8 +8,10 @@ import {
   certified,
   keyboardInteractive,
   password,
+  pinned,
   publickey,
   type Signer,
+  type SshError,
 } from '@sandbox-ssh/protocol'
 import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
@@ -21,6 +23,7 @@ import { unfitOfServer } from './certificates.ts'
 import { forwardsOfServer } from './forwards.ts'
 import { another, type Keys, keyFor } from './keys.ts'
 import { withOurClient } from './our-client.ts'
+import { proofsOfServer } from './proofs.ts'
 import { type Proposal, proposalOfServer } from './proposal.ts'
 import { securityKeysOfServer } from './security-keys.ts'
 import { strictOfServer } from './strict.ts'
@@ -106,6 +109,12 @@ export async function serverTrials(
       refused(`a wrong ${method} is refused`, answering(method, 'wrong')),
     ]),
     refused('a key that is not authorized is refused', publickey(another(keys.usual))),
+    trial('working', 'a host key that is not the expected one is refused', async () => {
+      const hostKey = pinned(another(keys.usual).publicKey)
+      const attempt = withOurClient(server, keys, { hostKey }, async () => {})
+      const outcome = await attempt.catch((error: unknown) => error)
+      assert.is((outcome as SshError | undefined)?.code, 'SSH_HOST_KEY_REJECTED', String(outcome))
+    }),
     ...[0, 1, 42, 255].map((code) =>
       trial('working', `exit status ${code}`, () =>
         withOurClient(server, keys, {}, async (client) => {
@@ -115,6 +124,7 @@ export async function serverTrials(
     ),
     ...securityKeysOfServer(peer, setup, keys),
     ...strictOfServer(peer, server, setup, keys, proposal),
+    ...proofsOfServer(peer, setup, keys),
     ...unfitOfServer(peer, server, setup, keys),
     ...forwardsOfServer(peer, server, keys),
     ...agentsOfServer(peer, server, keys),

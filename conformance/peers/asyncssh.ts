@@ -29,7 +29,13 @@ const library: Library = {
       'user keys: sk-ecdsa-sha2-nistp256-cert-v01@openssh.com': misnamed,
     },
   },
-  server: { ...abilities, securityKeys: 'of users' },
+  server: {
+    ...abilities,
+    securityKeys: 'of users',
+    unable: {
+      'a key and then a password, of which neither is enough': 'one proof is enough to it',
+    },
+  },
 }
 
 /** Its client. */

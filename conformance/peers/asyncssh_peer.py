@@ -11,6 +11,22 @@ COMPRESSION = ["zlib@openssh.com", "none"]
 LOOPBACK = "127.0.0.1"
 
 
+class Client(asyncssh.SSHClient):
+    def __init__(self, request):
+        self.request = request
+        self.answers = list(request.get("answers", []))
+
+    def password_change_requested(self, prompt, lang):
+        return self.request["secret"], self.request["newPassword"]
+
+    def kbdint_auth_requested(self):
+        # Without answers of its own the password is one.
+        return "" if "answers" in self.request else NotImplemented
+
+    def kbdint_challenge_received(self, name, instructions, lang, prompts):
+        return [self.answers.pop(0) for _ in prompts]
+
+
 def connect(request):
     def public_keys(name):
         return [asyncssh.import_public_key(" ".join(request[name]))] if name in request else []
@@ -21,8 +37,9 @@ def connect(request):
         "username": request["username"],
         "known_hosts": ([] if authorities else public_keys("hostKey"), authorities, []),
         "client_keys": None,
-        "password": request.get("secret"),
-        "preferred_auth": request["method"],
+        "client_factory": lambda: Client(request),
+        "password": request.get("second", request.get("secret")),
+        "preferred_auth": [request["method"], *(["password"] if "second" in request else [])],
         "compression_algs": COMPRESSION,
         "agent_path": request.get("agent", request.get("forwardedAgent")),
         "agent_forwarding": "forwardedAgent" in request,
@@ -111,12 +128,35 @@ class Server(asyncssh.SSHServer):
     def begin_auth(self, username):
         return True
 
+    def kbdint_auth_supported(self):
+        return True
+
     def password_auth_supported(self):
         return True
 
-    # It answers keyboard-interactive with this, too.
     def validate_password(self, username, password):
+        if "newPassword" in self.request:
+            raise asyncssh.PasswordChangeRequired("Your password has expired.")
         return (username, password) == (self.request["username"], self.request["password"])
+
+    def change_password(self, username, old, new):
+        expected = (self.request["username"], self.request["password"])
+        return (username, old) == expected and new == self.request["newPassword"]
+
+    def get_kbdint_challenge(self, username, lang, submethods):
+        self.rounds = list(self.request["rounds"])
+        return self.challenge()
+
+    def challenge(self):
+        is_first = len(self.rounds) == len(self.request["rounds"])
+        return "", "", "", [
+            ("Answer: ", at > 0 or not is_first) for at in range(len(self.rounds[0]))
+        ]
+
+    def validate_kbdint_response(self, username, responses):
+        if username != self.request["username"] or responses != self.rounds.pop(0):
+            return False
+        return self.challenge() if self.rounds else True
 
     def connection_requested(self, host, port, origin_host, origin_port):
         return True

@@ -12,6 +12,8 @@ function absent(): string | undefined {
   return / libssh2\//.test(stdout ?? '') ? undefined : 'no curl with libssh2 (apt install curl)'
 }
 
+const oneAnswer = 'it answers every question with the password'
+
 /** curl with the URLs of one protocol. */
 export function curl(scheme: 'sftp' | 'scp'): PeerClient {
   return {
@@ -20,17 +22,27 @@ export function curl(scheme: 'sftp' | 'scp'): PeerClient {
     usesAgent: true,
     securityKeys: 'by agent',
     unable: {
+      'several questions in several rounds': oneAnswer,
+      'a wrong answer in the last round is refused': oneAnswer,
+      'a password is changed on demand': 'it ends when that is asked of it',
       'sk-ssh-ed25519@openssh.com': 'it does not know such keys',
       'sk-ecdsa-sha2-nistp256@openssh.com': 'it does not know such keys',
     },
-    copy: async ({ port, username, hostKey, proof, agent = '' }, data) => {
+    copy: async ({ port, username, hostKey, proof, second = '', agent = '' }, data) => {
       const folder = temporaryFolder()
       const [up, down] = [join(folder, 'up'), join(folder, 'down')]
       writeFileSync(up, data)
       const trust = ['--hostpubsha256', hostKey.publicKey.fingerprint().replace('SHA256:', '')]
       const identity =
         'key' in proof && agent === ''
-          ? ['--user', `${username}:`, '--key', proof.path, '--pubkey', `${proof.path}.pub`]
+          ? [
+              '--user',
+              `${username}:${second}`,
+              '--key',
+              proof.path,
+              '--pubkey',
+              `${proof.path}.pub`,
+            ]
           : ['--user', `${username}:${'secret' in proof ? proof.secret : ''}`]
       const common = ['--silent', '--show-error', '--compressed-ssh', ...trust, ...identity]
       // Without the tilde the path would begin at the root.

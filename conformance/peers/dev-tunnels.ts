@@ -59,17 +59,18 @@ const sameKey = async (pair: KeyPair | null, { key }: Known): Promise<boolean> =
 
 /** Logs in; the caller ends the session. */
 export async function openDevTunnels(login: Login): Promise<SshClientSession> {
-  const { port, username, hostKey, proof, rekeyBytes, signature } = login
+  const { port, username, hostKey, proof, second, rekeyBytes, signature } = login
   const all = configuration(rekeyBytes)
   // It signs with the first that fits the key.
   all.publicKeyAlgorithms.sort(
     (a, b) => Number(b?.name === signature) - Number(a?.name === signature),
   )
   const session = new SshClientSession(all)
-  const answers = async ({ infoRequest }: SshAuthenticatingEventArgs) => {
+  const { secret = '', answers = [secret] } = 'secret' in proof ? proof : {}
+  const left = [...answers]
+  const answer = async ({ infoRequest }: SshAuthenticatingEventArgs) => {
     const response = new AuthenticationInfoResponseMessage()
-    const answer = 'secret' in proof ? proof.secret : ''
-    response.responses = (infoRequest?.prompts ?? []).map(() => answer)
+    response.responses = (infoRequest?.prompts ?? []).map(() => left.shift() ?? '')
     return response
   }
   session.onAuthenticating((event) => {
@@ -77,7 +78,7 @@ export async function openDevTunnels(login: Login): Promise<SshClientSession> {
       if (event.authenticationType === SshAuthenticationType.serverPublicKey) {
         return (await sameKey(event.publicKey, { key: hostKey })) ? {} : null
       }
-      event.infoResponse = await answers(event)
+      event.infoResponse = await answer(event)
       return null
     })()
   })
@@ -87,6 +88,7 @@ export async function openDevTunnels(login: Login): Promise<SshClientSession> {
     const credentials = {
       username,
       ...('key' in proof && { publicKeys: [await keyPair(proof)] }),
+      ...(second !== undefined && { password: second }),
       ...('secret' in proof && proof.method === 'password' && { password: proof.secret }),
     }
     if (!(await session.authenticate(credentials))) throw new Error('it was not let in')
@@ -134,7 +136,10 @@ export const devTunnelsClient: PeerClient = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
   usualKey: 'ecdsa-sha2-nistp256',
-  unable,
+  unable: {
+    ...unable,
+    'a password is changed on demand': 'it waits for ever when that is asked of it',
+  },
   exec: async (login, command, stdin) => {
     const session = await openDevTunnels(login)
     try {
@@ -146,6 +151,8 @@ export const devTunnelsClient: PeerClient = {
   },
 }
 
+const misplaced = 'it puts all questions before what is said about each, against RFC 4256'
+
 /** `SshServerSession`. */
 export const devTunnelsServer: PeerServer = {
   name: 'dev-tunnels-ssh',
@@ -153,11 +160,21 @@ export const devTunnelsServer: PeerServer = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
   usualKey: 'ecdsa-sha2-nistp256',
-  unable,
-  start: async ({ username, password, hostKeys, userKeys, rekeyBytes }) => {
+  unable: {
+    ...unable,
+    'several questions in several rounds': misplaced,
+    'a wrong answer in the last round is refused': misplaced,
+    'a password is changed on demand': 'it does not ask for it',
+    'a key and then a password, of which neither is enough': 'one proof is enough to it',
+  },
+  start: async (setup) => {
+    const { username, password, hostKeys, userKeys, rekeyBytes, rounds = [[password]] } = setup
     const publicKeys = await Promise.all(hostKeys.filter(knows).map(keyPair))
     const sessions = new Set<SshServerSession>()
-    const decide = async (event: SshAuthenticatingEventArgs): Promise<object | null> => {
+    const decide = async (
+      event: SshAuthenticatingEventArgs,
+      asked: { rounds: number },
+    ): Promise<object | null> => {
       switch (event.authenticationType) {
         case SshAuthenticationType.clientPublicKeyQuery:
         case SshAuthenticationType.clientPublicKey: {
@@ -168,10 +185,16 @@ export const devTunnelsServer: PeerServer = {
           return event.username === username && event.password === password ? {} : null
         case SshAuthenticationType.clientInteractive: {
           if (event.infoResponse !== null) {
-            return event.infoResponse.responses?.[0] === password ? {} : null
+            const answers = event.infoResponse.responses?.join()
+            if (answers !== rounds[asked.rounds++]?.join()) return null
           }
+          const round = rounds[asked.rounds]
+          if (round === undefined) return {}
           event.infoRequest = new AuthenticationInfoRequestMessage()
-          event.infoRequest.prompts = [{ prompt: 'Password: ', echo: false }]
+          event.infoRequest.prompts = round.map((_, at) => ({
+            prompt: 'Answer: ',
+            echo: at > 0 || asked.rounds > 0,
+          }))
           return null
         }
         default:
@@ -182,8 +205,9 @@ export const devTunnelsServer: PeerServer = {
       const session = new SshServerSession(configuration(rekeyBytes))
       sessions.add(session)
       session.credentials = { publicKeys }
+      const asked = { rounds: 0 }
       session.onAuthenticating((event) => {
-        event.authenticationPromise = decide(event)
+        event.authenticationPromise = decide(event, asked)
       })
       session.onChannelOpening(({ channel }) => channel.onRequest((event) => serve(channel, event)))
       session.onClosed(() => sessions.delete(session))

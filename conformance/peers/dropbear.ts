@@ -9,6 +9,7 @@ import { missing } from './installed.ts'
 import { freePort } from './openssh.ts'
 import type { ForwardKind, KeyFile, Login, PeerClient, PeerServer, RunningPeer } from './peer.ts'
 import { output, run } from './run.ts'
+import { typedBefore } from './typing.ts'
 import { madeUpUser } from './user.ts'
 
 /** Keys by path of the original, in the only format that Dropbear's programs read. */
@@ -28,7 +29,7 @@ const forwards: readonly ForwardKind[] = ['-L to a TCP port', '-R of a TCP port'
 
 /** The command line of `dbclient`, without command, and its environment. */
 async function commandFor(
-  { port, username, hostKey, proof, agent, forwardedAgent }: Login,
+  { port, username, hostKey, proof, second, agent, forwardedAgent }: Login,
   options: readonly string[],
 ): ReturnType<Forwarding> {
   const home = temporaryFolder()
@@ -44,12 +45,14 @@ async function commandFor(
     env: {
       HOME: home,
       SSH_AUTH_SOCK: agent ?? forwardedAgent ?? '',
-      ...('secret' in proof && { DROPBEAR_PASSWORD: proof.secret }),
+      ...(second !== undefined && { DROPBEAR_PASSWORD: second }),
+      ...('secret' in proof && { DROPBEAR_PASSWORD: proof.answers?.[0] ?? proof.secret }),
     },
   }
 }
 
-const skUnable = {
+const clientUnable = {
+  'a password is changed on demand': 'it ends when that is asked of it',
   'host keys: sk-ssh-ed25519@openssh.com': 'it hashes a part of the key alone',
   'host keys: sk-ecdsa-sha2-nistp256@openssh.com': 'it ends when it has to hash the key',
   'user keys: sk-ssh-ed25519@openssh.com': 'it asks its agent for no such key',
@@ -66,14 +69,22 @@ export const dbclient: PeerClient = {
   usesAgent: true,
   forwardsAgent: true,
   securityKeys: 'by agent',
-  unable: skUnable,
+  unable: clientUnable,
   exec: async (login, command, stdin) => {
     const { command: program, env = {} } = await commandFor(login, ['-T'])
+    const { proof } = login
+    if ('secret' in proof && proof.answers !== undefined) {
+      // What may be seen it reads where its input comes from.
+      const seen = proof.answers.slice(1).map((answer) => [/(Colour|Code): /, answer] as const)
+      return typedBefore([...program, command], env, seen, stdin)
+    }
     const ran = await run([...program, command], { stdin, env })
     return { code: ran.code, stdout: ran.stdout, problem: ran.stderr }
   },
   ...byOptions((login, options) => commandFor(login, ['-N', ...options])),
 }
+
+const noQuestions = 'it asks no questions: Debian builds it without PAM'
 
 /** `dropbear`. */
 export const dropbear: PeerServer = {
@@ -88,11 +99,17 @@ export const dropbear: PeerServer = {
   forwards: [...forwards, '-L to a Unix socket'],
   forwardsAgent: true,
   securityKeys: 'of users',
+  unable: {
+    'several questions in several rounds': noQuestions,
+    'a wrong answer in the last round is refused': noQuestions,
+    'a password is changed on demand': 'it does not ask for it',
+  },
   start: async (setup) => {
     const folder = temporaryFolder()
     const env = await madeUpUser(folder, setup)
     const hostKeys = await Promise.all(setup.hostKeys.map(convert))
-    const options = ['-F', '-E', '-m', '-P', join(folder, 'pid')]
+    const both = setup.bothProofs === true ? ['-t'] : []
+    const options = ['-F', '-E', '-m', ...both, '-P', join(folder, 'pid')]
     const keys = hostKeys.flatMap((path) => ['-r', path])
     for (let attempt = 1; ; attempt++) {
       const port = await freePort()

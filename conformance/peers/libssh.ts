@@ -13,6 +13,7 @@ const library: Library = {
     rekeys: true,
     forwards: forwardKinds,
     unable: {
+      'a password is changed on demand': 'it does not know that message',
       '-R of a Unix socket': 'it has no function for it',
       'host keys: sk-ssh-ed25519@openssh.com': 'it does not give out what key it was shown',
       'host keys: sk-ecdsa-sha2-nistp256@openssh.com': 'it does not give out what key it was shown',
@@ -30,6 +31,7 @@ const library: Library = {
     securityKeys: 'of users',
     forwards: forwardKinds,
     unable: {
+      'a password is changed on demand': 'it does not ask for it',
       '-L to a Unix socket': 'it does not know such requests',
       '-R of a Unix socket': 'it does not know such requests',
     },

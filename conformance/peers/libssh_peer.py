@@ -12,7 +12,7 @@ from libssh_calls import HOST, IDENTITY_AGENT, LOOPBACK, PORT, USER, Bridge, Fai
 from libssh_calls import blob_of, bridge_socket, call, lib, new_session, pointer, start, text
 from libssh_server import serve
 
-AUTH_SUCCESS, AUTH_INFO = 0, 3
+AUTH_SUCCESS, AUTH_PARTIAL, AUTH_INFO = 0, 2, 3
 AGENT_OPENED = CFUNCTYPE(c_void_p, c_void_p, c_void_p)
 
 
@@ -57,14 +57,20 @@ def log_in(session, request):
             path = text(request["certificate"])
             call(session, "ssh_pki_import_cert_file", path, byref(certificate))
             call(session, "ssh_pki_copy_cert_to_privkey", certificate, key)
-        call(session, "ssh_userauth_publickey", session, None, key)
+        outcome = lib.ssh_userauth_publickey(session, None, key)
+        if outcome == AUTH_PARTIAL and "second" in request:
+            call(session, "ssh_userauth_password", session, None, request["second"].encode())
+        elif outcome != AUTH_SUCCESS:
+            raise Failed("denied")
     elif request["method"] == "password":
         call(session, "ssh_userauth_password", session, None, secret)
     else:
+        answers = [answer.encode() for answer in request.get("answers", [])]
         outcome = lib.ssh_userauth_kbdint(session, None, None)
         while outcome == AUTH_INFO:
             for index in range(lib.ssh_userauth_kbdint_getnprompts(session)):
-                lib.ssh_userauth_kbdint_setanswer(session, index, secret)
+                answer = answers.pop(0) if answers else secret
+                lib.ssh_userauth_kbdint_setanswer(session, index, answer)
             outcome = lib.ssh_userauth_kbdint(session, None, None)
         if outcome != AUTH_SUCCESS:
             raise Failed("denied")

@@ -12,7 +12,7 @@ from libssh_calls import LOOPBACK, Bridge, Failed, Loop
 from libssh_calls import blob_of, bridge_socket, call, lib, new_session, pointer, start, text
 
 BIND_HOSTKEY, BIND_PROCESS_CONFIG = 3, 19
-AUTH_SUCCESS, AUTH_DENIED = 0, 1
+AUTH_SUCCESS, AUTH_DENIED, AUTH_PARTIAL = 0, 1, 2
 PASSWORD, PUBLICKEY, INTERACTIVE = 2, 4, 16
 # Kinds of messages, and what they ask for.
 AUTH, CHANNEL_OPEN, GLOBAL = 1, 2, 5
@@ -57,6 +57,7 @@ class Connection:
         self.commands = []
         self.listeners = {}
         self.folder = None
+        self.has_key = False
         with open(request["userKeys"]) as file:
             self.keys = [line.split()[1] for line in file]
         # What C holds on to must not go away.
@@ -96,11 +97,17 @@ class Connection:
         return AUTH_SUCCESS if known and proven else AUTH_DENIED
 
     def on_password(self, session, user, password, userdata):
+        if "bothProofs" in self.request and not self.has_key:
+            return AUTH_DENIED
         return self.verdict(user, password.decode() == self.request["password"])
 
     def on_key(self, session, user, key, signature_state, userdata):
         # First without a signature, then with one that was verified.
-        return self.verdict(user, blob_of(pointer(key)) in self.keys)
+        known = self.verdict(user, blob_of(pointer(key)) in self.keys)
+        if known == AUTH_SUCCESS and "bothProofs" in self.request and signature_state == b"\x01":
+            self.has_key = True
+            return AUTH_PARTIAL
+        return known
 
     def on_session(self, session, userdata):
         channel = lib.ssh_channel_new(pointer(session))
@@ -165,14 +172,26 @@ class Connection:
     def interactive(self, message):
         if not lib.ssh_message_auth_kbdint_is_response(message):
             self.user = lib.ssh_message_auth_user(message)
-            prompts = (c_char_p * 1)(b"Password: ")
-            echo = (c_char * 1)(0)
-            lib.ssh_message_auth_interactive_request(message, b"", b"", 1, prompts, echo)
-            return 0
-        answer = lib.ssh_userauth_kbdint_getanswer(self.session, 0)
-        if self.verdict(self.user, answer.decode() == self.request["password"]) != AUTH_SUCCESS:
+            self.rounds = list(self.request["rounds"])
+            return self.ask(message)
+        expected = self.rounds.pop(0)
+        answers = [
+            lib.ssh_userauth_kbdint_getanswer(self.session, index).decode()
+            for index in range(len(expected))
+        ]
+        if self.verdict(self.user, answers == expected) != AUTH_SUCCESS:
             return 1
+        if self.rounds:
+            return self.ask(message)
         lib.ssh_message_auth_reply_success(message, 0)
+        return 0
+
+    def ask(self, message):
+        size = len(self.rounds[0])
+        is_first = len(self.rounds) == len(self.request["rounds"])
+        prompts = (c_char_p * size)(*[b"Answer: "] * size)
+        echo = (c_char * size)(*[int(at > 0 or not is_first) for at in range(size)])
+        lib.ssh_message_auth_interactive_request(message, b"", b"", size, prompts, echo)
         return 0
 
     def tend(self):

@@ -24,11 +24,14 @@ const security = skDummy === undefined ? [] : [`SecurityKeyProvider ${skDummy}`]
 
 /** The command line of ssh, without command. */
 function commandFor(login: Login, options: readonly string[]): readonly string[] {
-  const { port, username, proof, agent, forwardedAgent, rekeyBytes } = login
+  const { port, username, proof, second, agent, forwardedAgent, rekeyBytes } = login
   const configuration = [
     ...trusting(login),
     ...('key' in proof
-      ? ['PreferredAuthentications publickey', `IdentityFile ${identityOf(login)}`]
+      ? [
+          `PreferredAuthentications publickey${second === undefined ? '' : ',password'}`,
+          `IdentityFile ${identityOf(login)}`,
+        ]
       : [`PreferredAuthentications ${proof.method}`, 'NumberOfPasswordPrompts 1']),
     'IdentitiesOnly yes',
     // It lends only an agent that it has itself.
@@ -42,6 +45,13 @@ function commandFor(login: Login, options: readonly string[]): readonly string[]
   ]
   const settings = configuration.flatMap((option) => ['-o', option])
   return ['ssh', '-F', 'none', ...settings, ...options, '-p', `${port}`, `${username}@127.0.0.1`]
+}
+
+/** What it asks for, in order: the old password twice and the new one twice to change one. */
+function answersOf({ proof, second }: Login): readonly string[] {
+  if ('key' in proof) return second === undefined ? [] : [second]
+  const { secret, answers = [secret], newPassword } = proof
+  return newPassword === undefined ? answers : [secret, secret, newPassword, newPassword]
 }
 
 /** The file of the private key; of the public half if an agent is to sign. */
@@ -65,10 +75,8 @@ export const ssh: PeerClient = {
   forwardsAgent: true,
   securityKeys: 'by file',
   exec: async (login, command, stdin) => {
-    const { proof } = login
-    const ran = await run([...commandFor(login, ['-T']), command], {
-      ...{ stdin, ...('secret' in proof && { env: askpass([proof.secret]).env }) },
-    })
+    const { env } = askpass(answersOf(login))
+    const ran = await run([...commandFor(login, ['-T']), command], { stdin, env })
     return { code: ran.code, stdout: ran.stdout, problem: ran.stderr }
   },
   ...byOptions(async (login, options) => ({ command: commandFor(login, ['-N', ...options]) })),
@@ -91,6 +99,8 @@ function trusting({ port, hostKey, hostAuthority }: Login): readonly string[] {
   ]
 }
 
+const oneAtATime = 'its PAM asks for one thing a round here: see above'
+
 /** `sshd`, with users, passwords and PAM of its own. */
 export const sshd: PeerServer = {
   name: 'OpenSSH',
@@ -105,9 +115,14 @@ export const sshd: PeerServer = {
   forwards,
   forwardsAgent: true,
   securityKeys: 'of users and hosts',
+  unable: {
+    'several questions in several rounds': oneAtATime,
+    'a wrong answer in the last round is refused': oneAtATime,
+    'a password is changed on demand': 'it never asks for it by the message that there is',
+  },
   start: async (setup) => {
     const folder = temporaryFolder()
-    const { username, password, hostKeys, userAuthority, rekeyBytes } = setup
+    const { username, password, hostKeys, userAuthority, rekeyBytes, bothProofs } = setup
     const user = await madeUpUser(folder, setup)
     const usesPam = sshd.secrets.includes('keyboard-interactive')
     const env = usesPam ? madeUpPam(folder, 'sshd', username, [password], user) : user
@@ -127,6 +142,7 @@ export const sshd: PeerServer = {
         ...security,
         'AllowStreamLocalForwarding yes',
         ...(rekeyBytes === undefined ? [] : [`RekeyLimit ${rekeyBytes}`]),
+        ...(bothProofs === true ? ['AuthenticationMethods publickey,password'] : []),
       ],
       env,
     )

@@ -10,6 +10,7 @@ const abilities: Library['client'] & Library['server'] = {
   unable: {
     '-L to a Unix socket': 'it has no such channels',
     '-R of a Unix socket': 'it has no such channels',
+    'a password is changed on demand': 'it does not know that message',
   },
   forwardsAgent: true,
 }

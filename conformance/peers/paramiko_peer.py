@@ -64,13 +64,19 @@ def connect(request):
 
 def log_in(transport, request):
     username = request["username"]
+    answers = list(request.get("answers", []))
     if request["method"] == "publickey":
-        transport.auth_publickey(username, user_key(request))
+        left = transport.auth_publickey(username, user_key(request))
+        if "password" in left and "second" in request:
+            transport.auth_password(username, request["second"], fallback=False)
     elif request["method"] == "password":
         transport.auth_password(username, request["secret"], fallback=False)
     else:
         transport.auth_interactive(
-            username, lambda title, instructions, prompts: [request["secret"]] * len(prompts)
+            username,
+            lambda title, instructions, prompts: [
+                answers.pop(0) if "answers" in request else request["secret"] for _ in prompts
+            ],
         )
 
 
@@ -154,6 +160,7 @@ class Server(paramiko.ServerInterface):
         self.channels = []
         self.listeners = {}
         self.agent = None
+        self.has_key = False
         with open(request["userKeys"]) as file:
             self.keys = [line.split()[1] for line in file]
 
@@ -161,17 +168,31 @@ class Server(paramiko.ServerInterface):
         return "publickey,password,keyboard-interactive"
 
     def check_auth_publickey(self, username, key):
-        return self.result(username, key.get_base64() in self.keys)
+        known = self.result(username, key.get_base64() in self.keys)
+        if known == paramiko.AUTH_SUCCESSFUL and "bothProofs" in self.request:
+            self.has_key = True
+            return paramiko.AUTH_PARTIALLY_SUCCESSFUL
+        return known
 
     def check_auth_password(self, username, password):
+        if "bothProofs" in self.request and not self.has_key:
+            return paramiko.AUTH_FAILED
         return self.result(username, password == self.request["password"])
 
     def check_auth_interactive(self, username, submethods):
         self.username = username
-        return paramiko.InteractiveQuery("", "", ("Password: ", False))
+        self.rounds = list(self.request["rounds"])
+        return self.query()
+
+    def query(self):
+        is_first = len(self.rounds) == len(self.request["rounds"])
+        prompts = [("Answer: ", at > 0 or not is_first) for at in range(len(self.rounds[0]))]
+        return paramiko.InteractiveQuery("", "", *prompts)
 
     def check_auth_interactive_response(self, responses):
-        return self.result(self.username, responses == [self.request["password"]])
+        if responses != self.rounds.pop(0):
+            return paramiko.AUTH_FAILED
+        return self.query() if self.rounds else self.result(self.username, True)
 
     def result(self, username, proven):
         if username == self.request["username"] and proven:

@@ -30,6 +30,16 @@ export const forwardKinds = [
 /** One of them. */
 export type ForwardKind = (typeof forwardKinds)[number]
 
+/** A secret and the method that it is for. */
+export interface SecretProof {
+  readonly method: SecretMethod
+  readonly secret: string
+  /** Instead of the secret: what to answer to questions, in their order. */
+  readonly answers?: readonly string[]
+  /** What to change the password to, if that is demanded. */
+  readonly newPassword?: string
+}
+
 /** Where a client is to log in, and with what. */
 export interface Login {
   readonly port: number
@@ -38,8 +48,9 @@ export interface Login {
   readonly hostKey: Pick<Signer, 'publicKey'>
   /** Instead: whose certificates it has to insist on, if it knows `certificates`. */
   readonly hostAuthority?: PublicKey
-  /** A key, or a secret and the method that it is for. */
-  readonly proof: KeyFile<Signer> | { readonly method: SecretMethod; readonly secret: string }
+  readonly proof: KeyFile<Signer> | SecretProof
+  /** A password that is asked for once the key was taken. */
+  readonly second?: string
   /** What to sign with, for clients that ask neither their key nor the server. */
   readonly signature?: string
   /** Socket of an agent that is to sign with that key, in place of its file. */
@@ -120,6 +131,15 @@ export interface ServerSetup {
   /** Whose certificates let the user in, if it knows `certificates`. */
   readonly userAuthority: PublicKey
   readonly rekeyBytes?: number
+  /**
+   * By keyboard-interactive it asks for these, a round after the other, instead of the password. Only
+   * the first answer is not to be seen.
+   */
+  readonly rounds?: readonly (readonly string[])[]
+  /** The password lets in only whoever changes it to this one. */
+  readonly newPassword?: string
+  /** It lets in only whoever has a key and the password. */
+  readonly bothProofs?: boolean
 }
 
 /** A server of another implementation that listens on a loopback port. */

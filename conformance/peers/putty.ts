@@ -7,6 +7,7 @@ import { byOptions, type Forwarding } from './forwarder.ts'
 import { found, missing } from './installed.ts'
 import type { KeyFile, Login, PeerClient } from './peer.ts'
 import { output, run } from './run.ts'
+import { type Answer, typedInTerminal } from './typing.ts'
 
 const program = (name: string): string => found(name) ?? name
 
@@ -30,7 +31,7 @@ function convert({ path }: Pick<KeyFile, 'path'>): Promise<string> {
 
 /** The command line of `plink`, without command, with settings of its own in its environment. */
 async function commandFor(
-  { port, username, hostKey, proof, agent, forwardedAgent, rekeyBytes }: Login,
+  { port, username, hostKey, proof, second, agent, forwardedAgent, rekeyBytes }: Login,
   options: readonly string[],
 ): ReturnType<Forwarding> {
   const folder = temporaryFolder()
@@ -43,12 +44,13 @@ async function commandFor(
       : []),
   ]
   writeFileSync(join(folder, 'sessions/peer'), `${settings.join('\n')}\n`)
+  const asks = answersOf(proof).length > 0
   const identity = !('key' in proof)
-    ? ['-pw', proof.secret, '-no-antispoof']
+    ? [...(asks ? [] : ['-pw', proof.secret]), '-no-antispoof']
     : agent === undefined
-      ? ['-noagent', '-i', await convert(proof)]
+      ? ['-noagent', '-i', await convert(proof), ...(second === undefined ? [] : ['-pw', second])]
       : ['-agent']
-  const trust = ['-batch', '-hostkey', hostKey.publicKey.fingerprint()]
+  const trust = [...(asks ? [] : ['-batch']), '-hostkey', hostKey.publicKey.fingerprint()]
   const forwarding = forwardedAgent === undefined ? [] : ['-A']
   const target = ['-P', `${port}`, `${username}@127.0.0.1`]
   const all = [...trust, ...identity, ...forwarding, ...options, ...target]
@@ -56,6 +58,20 @@ async function commandFor(
     command: [program('plink'), '-load', 'peer', ...all],
     env: { ...noNoise, PUTTYDIR: folder, SSH_AUTH_SOCK: agent ?? forwardedAgent ?? '' },
   }
+}
+
+/** What it asks for in its terminal, as it is given one secret only beforehand. */
+function answersOf(proof: Login['proof']): readonly Answer[] {
+  if ('key' in proof) return []
+  const { secret, answers = [], newPassword } = proof
+  if (newPassword === undefined)
+    return answers.map((answer) => [/(Password|Colour|Code): /, answer])
+  return [
+    [/password: /, secret],
+    [/Current password.*: /, ''],
+    [/Enter new password: /, newPassword],
+    [/Confirm new password: /, newPassword],
+  ]
 }
 
 /** `plink`. */
@@ -71,6 +87,10 @@ export const plink: PeerClient = {
   securityKeys: 'by agent',
   exec: async (login, command, stdin) => {
     const { command: plinked, env = {} } = await commandFor(login, ['-T'])
+    const answers = answersOf(login.proof)
+    if (answers.length > 0) {
+      return typedInTerminal([...plinked, command], env, answers, stdin)
+    }
     const ran = await run([...plinked, command], { stdin, env })
     return { code: ran.code, stdout: ran.stdout, problem: ran.stderr }
   },

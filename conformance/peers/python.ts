@@ -159,7 +159,7 @@ export function pythonServer(library: Library): PeerServer {
   return {
     ...{ name, missing: absent(library), ...server },
     start: async ({ username, password, hostKeys, userKeys, ...more }) => {
-      const { userAuthority, securityKeys = [], rekeyBytes } = more
+      const { userAuthority, securityKeys = [], rekeyBytes, rounds, newPassword, bothProofs } = more
       const script = new Script(library.script)
       const userKeysPath = join(temporaryFolder(), 'authorized_keys')
       const lines = [
@@ -170,6 +170,7 @@ export function pythonServer(library: Library): PeerServer {
       writeFileSync(userKeysPath, lines.join(''))
       const serving = script.ask({
         ...{ do: 'serve', username, password, rekeyBytes, userKeys: userKeysPath },
+        ...{ rounds: rounds ?? [[password]], newPassword, bothProofs },
         hostKeys: hostKeys.map((file) => ({
           ...{ type: file.key.publicKey.type, path: file.path, certificate: certificateOf(file) },
         })),

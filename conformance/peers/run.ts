@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly limitMs?: number
   /** Called with each chunk of stdout, which is then not collected. */
   readonly onStdout?: (chunk: Buffer) => void
+  /** Called with what comes on stderr, which is collected all the same. */
+  readonly onStderr?: (text: string) => void
 }
 
 /** Runs `command` and waits for it. Rejects if it cannot be started or takes too long. */
@@ -38,6 +40,7 @@ export function run(command: readonly string[], options: RunOptions = {}): Promi
     child.stdout.on('data', options.onStdout ?? ((chunk: Buffer) => stdout.push(chunk)))
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr += text
+      options.onStderr?.(text)
     })
     // A program may well end without reading all of its input.
     child.stdin.on('error', () => undefined)

@@ -18,12 +18,12 @@ import ssh2, {
   type ParsedKey,
   type ServerChannel,
 } from 'ssh2'
-import type { ForwardKind, Login, PeerClient, PeerServer } from './peer.ts'
+import type { ForwardKind, Login, PeerClient, PeerServer, ServerSetup } from './peer.ts'
 import { execSsh2, listenSsh2, openSsh2, proves } from './ssh2.ts'
 
 /** Settings of a client for a login. */
 export function settingsFor(login: Login): ConnectConfig {
-  const { port, username, hostKey, proof, agent, forwardedAgent } = login
+  const { port, username, hostKey, proof, second, agent, forwardedAgent } = login
   const expected = Buffer.from(hostKey.publicKey.blob)
   return {
     ...{ host: '127.0.0.1', port, username },
@@ -35,6 +35,7 @@ export function settingsFor(login: Login): ConnectConfig {
     ...('key' in proof && agent === undefined && { privateKey: readFileSync(proof.path) }),
     ...(agent !== undefined && { agent }),
     ...(forwardedAgent !== undefined && { agent: forwardedAgent, agentForward: true }),
+    ...(second !== undefined && { password: second }),
     ...('secret' in proof && proof.method === 'password' && { password: proof.secret }),
     ...('secret' in proof && proof.method === 'keyboard-interactive' && { tryKeyboard: true }),
   }
@@ -50,10 +51,13 @@ const forwards: readonly ForwardKind[] = [
 /** A client that has logged in; the caller ends it. */
 function logIn(login: Login): Promise<ssh2.Client> {
   const { proof } = login
+  const { secret = '', answers = [secret], newPassword = '' } = 'secret' in proof ? proof : {}
+  const left = [...answers]
   return openSsh2(settingsFor(login), (made) => {
     made.on('keyboard-interactive', (_name, _instructions, _lang, prompts, finish) =>
-      finish(prompts.map(() => ('secret' in proof ? proof.secret : ''))),
+      finish(prompts.map(() => left.shift() ?? '')),
     )
+    made.on('change password', (_prompt, finish) => finish(newPassword))
   })
 }
 
@@ -192,27 +196,52 @@ export const ssh2Server: PeerServer = {
   unable: {
     'diffie-hellman-group-exchange-sha256': 'its server proposes group exchange without having it',
   },
-  start: async ({ username, password, hostKeys, userKeys, rekeyBytes }) => {
-    const keys = userKeys.map(({ path }) => publicKeyIn(path))
-    const authenticate = (context: AuthContext): void => {
-      if (context.username !== username) return context.reject()
-      switch (context.method) {
-        case 'publickey':
-          return proves(context, keys) ? context.accept() : context.reject()
-        case 'password':
-          return context.password === password ? context.accept() : context.reject()
-        case 'keyboard-interactive':
-          return context.prompt([{ prompt: 'Password: ', echo: false }], ([answer]) =>
-            answer === password ? context.accept() : context.reject(),
-          )
-        default:
-          return context.reject(['publickey', 'password', 'keyboard-interactive'])
-      }
-    }
+  start: async (setup) => {
+    const { hostKeys, rekeyBytes } = setup
     const paths = hostKeys.map(({ path }) => path)
     const load = rekeyBytes === undefined ? {} : { rekeyBytes }
-    return listenSsh2(paths, authenticate, { ...load, serve: forward })
+    return listenSsh2(paths, () => deciding(setup), { ...load, serve: forward })
   },
+}
+
+/** Who decides about the users of one connection. */
+function deciding(setup: ServerSetup): (context: AuthContext) => void {
+  const { username, password, userKeys, rounds = [[password]], newPassword, bothProofs } = setup
+  const keys = userKeys.map(({ path }) => publicKeyIn(path))
+  let hasKey = false
+  return (context) => {
+    if (context.username !== username) return context.reject()
+    switch (context.method) {
+      case 'publickey':
+        if (!proves(context, keys)) return context.reject()
+        if (bothProofs !== true) return context.accept()
+        if (context.signature === undefined) return context.accept()
+        hasKey = true
+        return context.reject(['password'], true)
+      case 'password':
+        if (context.password !== password) return context.reject()
+        if (bothProofs === true && !hasKey) return context.reject(['publickey'])
+        if (newPassword === undefined) return context.accept()
+        return context.requestChange('Your password has expired.', (changed) =>
+          changed === newPassword ? context.accept() : context.reject(),
+        )
+      case 'keyboard-interactive': {
+        const ask = ([round, ...later]: NonNullable<ServerSetup['rounds']>): void => {
+          if (round === undefined) return context.accept()
+          const prompts = round.map((_, at) => ({
+            prompt: 'Answer: ',
+            echo: at > 0 || round !== rounds[0],
+          }))
+          context.prompt(prompts, (answers) =>
+            answers.join() === round.join() ? ask(later) : context.reject(),
+          )
+        }
+        return ask(rounds)
+      }
+      default:
+        return context.reject(['publickey', 'password', 'keyboard-interactive'])
+    }
+  }
 }
 
 function publicKeyIn(path: string): ParsedKey {

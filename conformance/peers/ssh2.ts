@@ -33,7 +33,7 @@ export async function startSsh2(floodBytes = 0): Promise<Ssh2Server> {
   if (authorized instanceof Error) throw authorized
   const { port, stop } = await listenSsh2(
     [hostKeyPath],
-    (context) => {
+    () => (context) => {
       if (context.method === 'publickey' && proves(context, [authorized])) context.accept()
       else context.reject(['publickey'])
     },
@@ -68,10 +68,13 @@ export interface Ssh2Behaviour {
   readonly serve?: (connection: Connection) => void
 }
 
-/** Listens on a free loopback port, with the host keys in these files. */
+/**
+ * Listens on a free loopback port, with the host keys in these files; for each connection it asks
+ * for somebody who decides about its users.
+ */
 export async function listenSsh2(
   hostKeyPaths: readonly string[],
-  authenticate: (context: AuthContext) => void,
+  authenticate: () => (context: AuthContext) => void,
   { floodBytes = 0, rekeyBytes, serve }: Ssh2Behaviour = {},
 ): Promise<{ readonly port: number; readonly stop: () => Promise<void> }> {
   const connections = new Set<Connection>()
@@ -80,7 +83,7 @@ export async function listenSsh2(
     connections.add(connection)
     connection.on('close', () => connections.delete(connection))
     connection.on('error', () => undefined)
-    connection.on('authentication', authenticate)
+    connection.on('authentication', authenticate())
     serve?.(connection)
     let received = 0
     connection.on('session', (accept) => {

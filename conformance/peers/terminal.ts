@@ -8,22 +8,35 @@ export class Terminal {
   readonly #pty: IPty
   #output = ''
   #position = 0
+  #ended = false
   #changed: () => void = () => undefined
   readonly exited: Promise<number>
 
-  constructor(command: readonly string[], columns: number, rows: number) {
+  constructor(
+    command: readonly string[],
+    columns: number,
+    rows: number,
+    env: Readonly<Record<string, string>> = {},
+  ) {
     const [program = '', ...args] = command
-    this.#pty = spawn(program, args, { cols: columns, rows, name: 'xterm-256color' })
+    const size = { cols: columns, rows, name: 'xterm-256color' }
+    this.#pty = spawn(program, args, { ...size, env: { ...process.env, ...env } })
     this.#pty.onData((text) => {
       this.#output += text
       this.#changed()
     })
     this.exited = new Promise((resolve) => {
       this.#pty.onExit(({ exitCode }) => {
+        this.#ended = true
         resolve(exitCode)
         this.#changed()
       })
     })
+  }
+
+  /** What came so far. */
+  get output(): string {
+    return this.#output
   }
 
   /** Types. */
@@ -48,7 +61,7 @@ export class Terminal {
         this.#position += match.index + match[0].length
         return match
       }
-      const left = deadline - Date.now()
+      const left = this.#ended ? 0 : deadline - Date.now()
       assert.ok(left > 0, `${pattern} did not come: ${JSON.stringify(this.#output)}`)
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, left)
