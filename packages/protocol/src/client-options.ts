@@ -56,6 +56,14 @@ export interface ClientOptions extends ConnectionOptions {
   readonly onBanner?: (text: string) => void
 }
 
+/** How to start a subsystem. */
+export interface SubsystemOptions {
+  /** Gives up, and ends the subsystem. */
+  readonly signal?: AbortSignal
+  /** What becomes of its stderr: dropped, by default, or to be read from the channel. */
+  readonly stderr?: 'ignore' | 'pipe'
+}
+
 /** How a program is started. */
 export interface ExecOptions {
   /** Servers accept few names; a refused one is silently left out. */

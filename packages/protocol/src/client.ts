@@ -6,7 +6,7 @@ import type { Channel } from './channel.ts'
 import { IncomingChannels } from './client-channels.ts'
 import type { RemoteListener } from './client-forwards.ts'
 import { ClientLogin } from './client-login.ts'
-import type { ClientOptions, ExecOptions } from './client-options.ts'
+import type { ClientOptions, ExecOptions, SubsystemOptions } from './client-options.ts'
 import { ClientSessions } from './client-sessions.ts'
 import { CHANNEL_TYPE, directStreamlocal, directTcpip } from './connection/forwarding.ts'
 import { exec, GLOBAL_REQUEST, REQUEST, subsystem } from './connection/requests.ts'
@@ -188,14 +188,15 @@ export class Client extends Connection {
   }
 
   /**
-   * Starts a subsystem such as `sftp` and gives its channel, whose stderr is dropped.
+   * Starts a subsystem such as `sftp` and gives its channel, whose stderr is dropped, unless `stderr`
+   * is `pipe`: then it must be read, or the subsystem may stand still.
    * Rejects with SshError `SSH_REQUEST_REFUSED` if the server has none of that name.
    */
-  async subsystem(name: string, options: { readonly signal?: AbortSignal } = {}): Promise<Channel> {
+  async subsystem(name: string, options: SubsystemOptions = {}): Promise<Channel> {
     requireString(name, 'name')
     const process = await this.#sessions.start(REQUEST.SUBSYSTEM, subsystem.encode({ name }), {
       ...options,
-      stderr: 'ignore',
+      stderr: options.stderr ?? 'ignore',
     })
     return process.channel
   }

@@ -40,7 +40,12 @@ export {
 export { Channel, type StderrMode } from './channel.ts'
 export { type Client, connect } from './client.ts'
 export type { RemoteConnection, RemoteListener } from './client-forwards.ts'
-export type { ClientOptions, ExecOptions, HostKeyDecision } from './client-options.ts'
+export type {
+  ClientOptions,
+  ExecOptions,
+  HostKeyDecision,
+  SubsystemOptions,
+} from './client-options.ts'
 export type { DirectTcpip, TcpipForward, X11Origin } from './connection/forwarding.ts'
 export * as forwarding from './connection/forwarding.ts'
 export type { X11Request } from './connection/requests.ts'

@@ -12,7 +12,7 @@ import { isDirectory } from './file-system.ts'
 import { READ_BYTES_MAX, READDIR_ENTRIES_MAX } from './limits.ts'
 import { joinPath, parentPath, printablePath } from './path.ts'
 import { type RemoteEntry, type RemoteFile, RemoteFileSystem } from './remote-file-system.ts'
-import { Requests } from './requests.ts'
+import { listen, Requests, type Talkative } from './requests.ts'
 import { asSftpError, SftpError, STATUS } from './status.ts'
 import { byteSink, byteSource, collect } from './streams.ts'
 import { type CopyOptions, type CopyResult, copyTree } from './tree.ts'
@@ -20,7 +20,8 @@ import type { Limits } from './wire.ts'
 
 /** Where a session can be opened: an SSH client. */
 export interface SftpSource {
-  subsystem(name: string): Promise<Transport>
+  /** With `stderr: 'pipe'`, `readStderr` of the result gives what the server has to say. */
+  subsystem(name: string, options?: { readonly stderr?: 'pipe' }): Promise<Transport & Talkative>
   /** The server's identification line, for the order of SYMLINK's arguments. */
   readonly serverIdentification?: string
 }
@@ -114,11 +115,13 @@ export class SftpClient {
     source: SftpSource | Transport,
     options: OpenSftpOptions = {},
   ): Promise<Opened> {
-    const hasSubsystems = 'subsystem' in source
-    const transport = hasSubsystems ? await source.subsystem('sftp') : source
-    const requests = await Requests.open(transport, options.signal)
-    const identification =
-      options.serverIdentification ?? (hasSubsystems ? source.serverIdentification : undefined)
+    if (!('subsystem' in source)) {
+      // A transport of the caller's is his own, whatever else it has.
+      return new this(await Requests.open(source, options.signal), options.serverIdentification)
+    }
+    const channel = await source.subsystem('sftp', { stderr: 'pipe' })
+    const requests = await Requests.open(channel, options.signal, listen(channel))
+    const identification = options.serverIdentification ?? source.serverIdentification
     return new this(requests, identification)
   }
 

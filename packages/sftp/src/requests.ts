@@ -45,15 +45,20 @@ export class Requests {
 
   /**
    * The version exchange. Rejects with SshError: `SSH_CONNECTION_LOST` if the server leaves,
-   * `SSH_PROTOCOL` if it speaks something else, `SSH_ABORTED` if `signal` fires.
+   * `SSH_PROTOCOL` if it speaks something else, `SSH_ABORTED` if `signal` fires. `said` is what the
+   * server has to say if it leaves.
    */
-  static async open(transport: Transport, signal?: AbortSignal): Promise<Requests> {
+  static async open(
+    transport: Transport,
+    signal?: AbortSignal,
+    said?: () => Promise<string>,
+  ): Promise<Requests> {
     throwIfAborted(signal)
     const requests = new Requests(transport)
     const stop = (): void => transport.abort(aborted(signal))
     signal?.addEventListener('abort', stop, { once: true })
     try {
-      await requests.#greet()
+      await requests.#greet(said)
     } catch (error) {
       throwIfAborted(signal)
       transport.abort(error)
@@ -65,10 +70,13 @@ export class Requests {
     return requests
   }
 
-  async #greet(): Promise<void> {
+  async #greet(said: (() => Promise<string>) | undefined): Promise<void> {
     this.#writer.send(frame(wire.init.encode({ version: wire.VERSION, extensions: new Map() })))
     const packet = await this.#reader.next()
-    if (packet === undefined) throw lost('the server ended the session at once')
+    if (packet === undefined) {
+      const why = (await said?.()) ?? ''
+      throw lost(`the server ended the session at once${why === '' ? '' : `: ${why}`}`)
+    }
     const { version, extensions } = wire.version.decode(packet)
     if (version !== wire.VERSION) {
       throw new SshError('SSH_PROTOCOL', `the server speaks SFTP version ${version}, not 3`)
@@ -227,6 +235,35 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 
 function aborted(signal: AbortSignal | undefined): SshError {
   return new SshError('SSH_ABORTED', 'the operation was aborted', { cause: signal?.reason })
+}
+
+/** A transport that may have a second stream, for people. */
+export interface Talkative {
+  readStderr?(): Promise<Uint8Array | undefined>
+}
+
+/** Of what a server says to people, so much is kept. */
+const SAID_BYTES_MAX = 1000
+
+/**
+ * Reads what the server says to people for as long as it talks, and keeps the beginning. The result
+ * resolves with it once the server has ended, in one line that is fit for a terminal.
+ */
+export function listen(transport: Talkative): () => Promise<string> {
+  let text = ''
+  const all = (async () => {
+    const decoder = new TextDecoder()
+    for (;;) {
+      const chunk = await transport.readStderr?.()
+      if (chunk === undefined) break
+      if (text.length < SAID_BYTES_MAX) text += decoder.decode(chunk, { stream: true })
+    }
+  })().catch(() => {})
+  return async () => {
+    await all
+    const line = text.trim().replaceAll(/\s*[\r\n]+\s*/g, ' ')
+    return printablePath(line.slice(0, SAID_BYTES_MAX))
+  }
 }
 
 function lost(message: string, cause?: unknown): SshError {
