@@ -24,8 +24,13 @@ export const NAME_LIST_NAMES_MAX: number = 512
 export const WINDOW_BYTES: number = 2 * 1024 * 1024
 /** The widest window a channel may be given on request. */
 export const WINDOW_BYTES_MAX: number = 64 * 1024 * 1024
-/** Largest CHANNEL_DATA payload we accept, and the most we send in one. RFC 4253 §6.1. */
-export const CHANNEL_PACKET_BYTES: number = 32 * 1024
+/**
+ * Largest CHANNEL_DATA payload we accept. OpenSSH's server fills it where data is plenty, and each
+ * packet costs the setting up of a cipher at both ends.
+ */
+export const CHANNEL_PACKET_BYTES: number = 128 * 1024
+/** The most we send in one, so that a keystroke never waits long for its turn. RFC 4253 §6.1. */
+export const CHANNEL_SEND_BYTES: number = 32 * 1024
 /** Channels open at once on one connection. */
 export const CHANNELS_MAX: number = 256
 /** Requests of ours waiting for a reply, per channel and global. */

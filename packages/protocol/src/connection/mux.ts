@@ -1,7 +1,12 @@
 /** The connection protocol: the table of channels, data in turns, global requests. RFC 4254. */
 import { assert } from '../assert.ts'
 import { SshError } from '../errors.ts'
-import { CHANNEL_PACKET_BYTES, PENDING_REQUESTS_MAX, UNANSWERED_REQUESTS_MAX } from '../limits.ts'
+import {
+  CHANNEL_PACKET_BYTES,
+  CHANNEL_SEND_BYTES,
+  PENDING_REQUESTS_MAX,
+  UNANSWERED_REQUESTS_MAX,
+} from '../limits.ts'
 import type { Context } from '../machine/context.ts'
 import type { ChannelId } from '../machine/event.ts'
 import {
@@ -483,6 +488,6 @@ function peerEnd(open: {
   return {
     id: open.senderChannel,
     window: new SendWindow(open.initialWindowSize),
-    packetBytes: Math.min(open.maximumPacketSize, CHANNEL_PACKET_BYTES),
+    packetBytes: Math.min(open.maximumPacketSize, CHANNEL_SEND_BYTES),
   }
 }

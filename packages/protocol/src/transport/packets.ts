@@ -6,7 +6,7 @@ import type { PacketOpener, PacketSealer } from '../algorithms/spec.ts'
 import { assert } from '../assert.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { SshError } from '../errors.ts'
-import { PACKET_BYTES_MAX } from '../limits.ts'
+import { CHANNEL_PACKET_BYTES, PACKET_BYTES_MAX } from '../limits.ts'
 import { getUint32, putUint32 } from '../wire/fast.ts'
 
 /** Before the first NEWKEYS packets are in clear, in blocks of 8 (RFC 4253 §6). */
@@ -174,8 +174,10 @@ interface Partial {
   filled: number
 }
 
-/** A buffer larger than this is not kept for the next packet. */
-const SCRATCH_BYTES_MAX = 64 * 1024
+/** A buffer larger than this is not kept for the next packet: it holds any channel data. */
+const SCRATCH_BYTES_MAX = CHANNEL_PACKET_BYTES + 16 * 1024
+/** A large buffer is made in multiples of this, so that it does for packets of nearly its size. */
+const SCRATCH_STEP_BYTES = 16 * 1024
 
 /** Cuts packets out of what arrived and opens them. */
 export class PacketReader {
@@ -262,7 +264,10 @@ export class PacketReader {
 
   /** Room for a packet that comes in pieces. */
   #gather(size: number): Uint8Array {
-    if (this.#scratch.length < size) return new Uint8Array(size)
+    if (this.#scratch.length < size) {
+      const step = size < SCRATCH_STEP_BYTES ? 1 : SCRATCH_STEP_BYTES
+      return new Uint8Array(Math.ceil(size / step) * step).subarray(0, size)
+    }
     const buffer = this.#scratch.subarray(0, size)
     this.#scratch = new Uint8Array(0)
     return buffer
