@@ -1,6 +1,5 @@
 // The profile without encryption: between the ends of a memory pair, when both ask, and nowhere else.
 
-import { createConnection, createServer } from 'node:net'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import * as legacy from '../src/algorithms/legacy.ts'
@@ -13,7 +12,6 @@ import {
   generateKey,
   memoryPair,
   nobleCrypto,
-  nodeSocket,
   pinned,
   publickey,
   type ServerOptions,
@@ -224,27 +222,6 @@ test('what a session in clear says cannot be carried out of the process', async 
   await client.close()
   await (await serving).closed
   assert.instance(await rejection(right.read()), Error)
-})
-
-test('a server on a socket does not come up with it, and says why', async () => {
-  const server = createServer({ allowHalfOpen: true })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  const port = typeof address === 'object' ? (address?.port ?? 0) : 0
-  const accepted = new Promise<Transport>((resolve) =>
-    server.once('connection', (socket) => resolve(nodeSocket(socket))),
-  )
-  const ours = nodeSocket(createConnection({ port, host: '127.0.0.1' }))
-  const theirs = await accepted
-  for (const attempt of [
-    () => connect(ours, { ...clientOptions, ...inProcess }),
-    () => serve(theirs, { ...serverOptions, ...inProcess }),
-  ]) {
-    assert.match(String(await rejection(attempt())), 'the rest is encrypted')
-  }
-  ours.abort()
-  theirs.abort()
-  server.close()
 })
 
 test('what takes an end for a session in clear is none of the package’s exports', () => {
