@@ -59,7 +59,7 @@ export interface ClientOptions extends ConnectionOptions {
 /** How to start a subsystem. */
 export interface SubsystemOptions {
   /** Gives up, and ends the subsystem. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** What becomes of its stderr: dropped, by default, or to be read from the channel. */
   readonly stderr?: 'ignore' | 'pipe'
 }
@@ -80,7 +80,7 @@ export interface ExecOptions {
    * When it fires, all that waits for the program rejects at once, and the program gets TERM, after
    * `graceMs` KILL, and after as long again its channel is closed.
    */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Default 2000. */
   readonly graceMs?: number
 }

@@ -1,4 +1,5 @@
 /** The SFTP client of `SshClient.sftp`: everything of ours, and the names of microsandbox's SDK. */
+import type { WaitOptions } from '@sandbox-ssh/protocol'
 import { type ReadOptions, SftpClient as SftpClientBase } from '@sandbox-ssh/sftp'
 
 /**
@@ -22,22 +23,22 @@ export class SftpClient extends SftpClientBase {
   }
 
   /** `remove`. */
-  removeFile(path: string): Promise<void> {
-    return this.remove(path)
+  removeFile(path: string, options: WaitOptions = {}): Promise<void> {
+    return this.remove(path, options)
   }
 
   /** `rmdir`. */
-  removeDir(path: string): Promise<void> {
-    return this.rmdir(path)
+  removeDir(path: string, options: WaitOptions = {}): Promise<void> {
+    return this.rmdir(path, options)
   }
 
   /** `realpath`. */
-  realPath(path: string): Promise<string> {
-    return this.realpath(path)
+  realPath(path: string, options: WaitOptions = {}): Promise<string> {
+    return this.realpath(path, options)
   }
 
   /** `readlink`. */
-  readLink(path: string): Promise<string> {
-    return this.readlink(path)
+  readLink(path: string, options: WaitOptions = {}): Promise<string> {
+    return this.readlink(path, options)
   }
 }

@@ -1,5 +1,5 @@
 /** The client: what one wants to do with a server's files. */
-import { SshError, type Transport } from '@sandbox-ssh/protocol'
+import { SshError, type Transport, type WaitOptions } from '@sandbox-ssh/protocol'
 import type {
   AttributeChanges,
   FileAttributes,
@@ -12,7 +12,7 @@ import { isDirectory } from './file-system.ts'
 import { READ_BYTES_MAX, READDIR_ENTRIES_MAX } from './limits.ts'
 import { joinPath, parentPath, printablePath } from './path.ts'
 import { type RemoteEntry, type RemoteFile, RemoteFileSystem } from './remote-file-system.ts'
-import { listen, Requests, type Talkative } from './requests.ts'
+import { listen, Requests, type Talkative, throwIfAborted } from './requests.ts'
 import { asSftpError, SftpError, STATUS } from './status.ts'
 import { byteSink, byteSource, collect } from './streams.ts'
 import { type CopyOptions, type CopyResult, copyTree } from './tree.ts'
@@ -21,7 +21,10 @@ import type { Limits } from './wire.ts'
 /** Where a session can be opened: an SSH client. */
 export interface SftpSource {
   /** With `stderr: 'pipe'`, `readStderr` of the result gives what the server has to say. */
-  subsystem(name: string, options?: { readonly stderr?: 'pipe' }): Promise<Transport & Talkative>
+  subsystem(
+    name: string,
+    options?: WaitOptions & { readonly stderr?: 'pipe' },
+  ): Promise<Transport & Talkative>
   /** The server's identification line, for the order of SYMLINK's arguments. */
   readonly serverIdentification?: string
 }
@@ -86,7 +89,9 @@ export interface WritableOptions extends WriteOptions {
 /**
  * An SFTP session. Paths are strings as `decodePath` makes them; relative ones start in the user's
  * home. Everything rejects with SftpError if the server refuses, SshError `SSH_CONNECTION_LOST` once
- * the session is over.
+ * the session is over. Every call has a `signal` among its last argument, the options: firing it
+ * rejects with SshError `SSH_ABORTED` (`SSH_TIMEOUT` for `AbortSignal.timeout`). What was asked of the
+ * server already may be done all the same; a file that it opens too late is closed.
  *
  * @example
  * await sftp.mkdirs('/var/log')
@@ -119,7 +124,7 @@ export class SftpClient {
       // A transport of the caller's is his own, whatever else it has.
       return new this(await Requests.open(source, options.signal), options.serverIdentification)
     }
-    const channel = await source.subsystem('sftp', { stderr: 'pipe' })
+    const channel = await subsystem(source, options.signal)
     const requests = await Requests.open(channel, options.signal, listen(channel))
     const identification = options.serverIdentification ?? source.serverIdentification
     return new this(requests, identification)
@@ -211,8 +216,13 @@ export class SftpClient {
   }
 
   /** Opens a file for reads and writes at any position. Close it, or use `await using`. */
-  open(path: string, flags: OpenFlags = { read: true }, mode?: number): Promise<RemoteFile> {
-    return this.#files.open(path, flags, mode)
+  open(
+    path: string,
+    flags: OpenFlags = { read: true },
+    mode?: number,
+    { signal }: WaitOptions = {},
+  ): Promise<RemoteFile> {
+    return this.#files.open(path, flags, mode, signal)
   }
 
   async #source(path: string, options: ReadOptions): Promise<ReturnType<typeof byteSource>> {
@@ -231,19 +241,19 @@ export class SftpClient {
   // Attributes.
 
   /** A file's attributes, those of what a link leads to. */
-  stat(path: string): Promise<FileAttributes> {
-    return this.#files.attributes(path, true)
+  stat(path: string, { signal }: WaitOptions = {}): Promise<FileAttributes> {
+    return this.#files.under(signal).attributes(path, true)
   }
 
   /** A file's attributes, a link's own. */
-  lstat(path: string): Promise<FileAttributes> {
-    return this.#files.attributes(path, false)
+  lstat(path: string, { signal }: WaitOptions = {}): Promise<FileAttributes> {
+    return this.#files.under(signal).attributes(path, false)
   }
 
   /** Whether there is something of this name, a dangling link included. */
-  async exists(path: string): Promise<boolean> {
+  async exists(path: string, options: WaitOptions = {}): Promise<boolean> {
     try {
-      await this.#files.attributes(path, false)
+      await this.lstat(path, options)
       return true
     } catch (error) {
       if (asSftpError(error)?.status === STATUS.NO_SUCH_FILE) return false
@@ -252,20 +262,23 @@ export class SftpClient {
   }
 
   /** Changes size, mode, times or owner. */
-  setstat(path: string, changes: AttributeChanges): Promise<void> {
-    return this.#files.setstat(path, changes)
+  setstat(path: string, changes: AttributeChanges, { signal }: WaitOptions = {}): Promise<void> {
+    return this.#files.under(signal).setstat(path, changes)
   }
 
   /** As `setstat`, for a link itself. */
-  lsetstat(path: string, changes: AttributeChanges): Promise<void> {
-    return this.#files.lsetstat(path, changes)
+  lsetstat(path: string, changes: AttributeChanges, { signal }: WaitOptions = {}): Promise<void> {
+    return this.#files.under(signal).lsetstat(path, changes)
   }
 
   // Directories.
 
   /** The entries of a directory, `.` and `..` left out, as the server sends them. */
-  async *readdir(path: string): AsyncGenerator<RemoteEntry, void, undefined> {
-    const directory = await this.#files.opendir(path)
+  async *readdir(
+    path: string,
+    { signal }: WaitOptions = {},
+  ): AsyncGenerator<RemoteEntry, void, undefined> {
+    const directory = await this.#files.under(signal).opendir(path)
     try {
       for (let some = await directory.read(); some !== undefined; some = await directory.read()) {
         yield* some
@@ -276,81 +289,76 @@ export class SftpClient {
   }
 
   /** The entries of a directory in an array, sorted by name. */
-  async list(path: string): Promise<RemoteEntry[]> {
+  async list(path: string, options: WaitOptions = {}): Promise<RemoteEntry[]> {
     const found: RemoteEntry[] = []
-    for await (const entry of this.readdir(path)) found.push(entry)
+    for await (const entry of this.readdir(path, options)) found.push(entry)
     return found.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
   }
 
   /** Makes a directory; fails if something has that name. */
-  mkdir(path: string, mode?: number): Promise<void> {
-    return this.#files.mkdir(path, mode)
+  mkdir(path: string, mode?: number, { signal }: WaitOptions = {}): Promise<void> {
+    return this.#files.under(signal).mkdir(path, mode)
   }
 
   /** Makes a directory and those above it; content if it is there already. */
-  async mkdirs(path: string, mode?: number): Promise<void> {
+  async mkdirs(path: string, mode?: number, options: WaitOptions = {}): Promise<void> {
     try {
-      await this.#files.mkdir(path, mode)
+      await this.mkdir(path, mode, options)
     } catch (error) {
       if (!(error instanceof SftpError)) throw error
-      const there = await this.stat(path).catch(() => undefined)
+      const there = await this.stat(path, options).catch(() => undefined)
       if (there !== undefined && isDirectory(there)) return
       const parent = parentPath(path)
       if (there !== undefined || parent === path || parent === '.') throw error
       if (error.status !== STATUS.NO_SUCH_FILE) throw error
-      await this.mkdirs(parent)
-      await this.#files.mkdir(path, mode)
+      await this.mkdirs(parent, undefined, options)
+      await this.mkdir(path, mode, options)
     }
   }
 
   /** Removes an empty directory. */
-  rmdir(path: string): Promise<void> {
-    return this.#files.rmdir(path)
+  rmdir(path: string, { signal }: WaitOptions = {}): Promise<void> {
+    return this.#files.under(signal).rmdir(path)
   }
 
   /** Removes anything but a directory. */
-  remove(path: string): Promise<void> {
-    return this.#files.remove(path)
+  remove(path: string, { signal }: WaitOptions = {}): Promise<void> {
+    return this.#files.under(signal).remove(path)
   }
 
   /** Removes a file, or a directory with everything in it. Links are removed, never followed. */
-  async removeAll(path: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    await this.#removeAny(path, await this.lstat(path), options.signal)
+  async removeAll(path: string, options: WaitOptions = {}): Promise<void> {
+    await this.#removeAny(path, await this.lstat(path, options), options)
   }
 
-  async #removeAny(
-    path: string,
-    attributes: FileAttributes,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    if (signal?.aborted) throw new SshError('SSH_ABORTED', 'the operation was aborted')
-    if (!isDirectory(attributes)) return this.#files.remove(path)
+  async #removeAny(path: string, attributes: FileAttributes, options: WaitOptions): Promise<void> {
+    if (!isDirectory(attributes)) return this.remove(path, options)
     let batch: Promise<void>[] = []
-    for await (const entry of this.readdir(path)) {
+    for await (const entry of this.readdir(path, options)) {
       if (entry.name.includes('/')) {
         throw new SshError('SSH_PROTOCOL', `an impossible name: ${printablePath(entry.name)}`)
       }
       const inner = joinPath(path, entry.name)
       // One directory after the other bounds what is in flight; files of one go together.
-      if (isDirectory(entry.attributes)) await this.#removeAny(inner, entry.attributes, signal)
-      else batch.push(this.#removeUnknown(inner, entry.attributes, signal))
+      if (isDirectory(entry.attributes)) await this.#removeAny(inner, entry.attributes, options)
+      else batch.push(this.#removeUnknown(inner, entry.attributes, options))
       if (batch.length >= READDIR_ENTRIES_MAX) {
         await allOf(batch)
         batch = []
       }
     }
     await allOf(batch)
-    await this.#files.rmdir(path)
+    await this.rmdir(path, options)
   }
 
   /** Entries may come without attributes; then one has to ask. */
   async #removeUnknown(
     path: string,
     attributes: FileAttributes,
-    signal: AbortSignal | undefined,
+    options: WaitOptions,
   ): Promise<void> {
-    const known = attributes.mode === undefined ? await this.lstat(path) : attributes
-    await this.#removeAny(path, known, signal)
+    const known = attributes.mode === undefined ? await this.lstat(path, options) : attributes
+    await this.#removeAny(path, known, options)
   }
 
   // Names.
@@ -362,63 +370,69 @@ export class SftpClient {
   rename(
     oldPath: string,
     newPath: string,
-    { overwrite = true }: { readonly overwrite?: boolean } = {},
+    { overwrite = true, signal }: WaitOptions & { readonly overwrite?: boolean } = {},
   ): Promise<void> {
-    return overwrite && this.#files.supports('posix-rename@openssh.com')
-      ? this.#files.posixRename(oldPath, newPath)
-      : this.#files.rename(oldPath, newPath)
+    const files = this.#files.under(signal)
+    return overwrite && files.supports('posix-rename@openssh.com')
+      ? files.posixRename(oldPath, newPath)
+      : files.rename(oldPath, newPath)
   }
 
   /** Makes `linkPath` a symbolic link holding `target`. */
-  symlink(target: string, linkPath: string): Promise<void> {
-    return this.#files.symlink(target, linkPath)
+  symlink(target: string, linkPath: string, { signal }: WaitOptions = {}): Promise<void> {
+    return this.#files.under(signal).symlink(target, linkPath)
   }
 
   /** Makes `linkPath` another name of the file `existingPath`. */
-  hardlink(existingPath: string, linkPath: string): Promise<void> {
-    return this.#files.hardlink(existingPath, linkPath)
+  hardlink(existingPath: string, linkPath: string, { signal }: WaitOptions = {}): Promise<void> {
+    return this.#files.under(signal).hardlink(existingPath, linkPath)
   }
 
   /** What a symbolic link holds. */
-  readlink(path: string): Promise<string> {
-    return this.#files.readlink(path)
+  readlink(path: string, { signal }: WaitOptions = {}): Promise<string> {
+    return this.#files.under(signal).readlink(path)
   }
 
   /** The absolute path without links; `.` gives the directory where relative paths start. */
-  realpath(path: string): Promise<string> {
-    return this.#files.realpath(path)
+  realpath(path: string, { signal }: WaitOptions = {}): Promise<string> {
+    return this.#files.under(signal).realpath(path)
   }
 
   /** Where `~`, `~user` and relative paths lead. */
-  expandPath(path: string): Promise<string> {
-    return this.#files.expandPath(path)
+  expandPath(path: string, { signal }: WaitOptions = {}): Promise<string> {
+    return this.#files.under(signal).expandPath(path)
   }
 
   /** A user's home; one's own without a name. */
-  homeDirectory(username = ''): Promise<string> {
-    return this.#files.homeDirectory(username)
+  homeDirectory(username = '', { signal }: WaitOptions = {}): Promise<string> {
+    return this.#files.under(signal).homeDirectory(username)
   }
 
   // The server.
 
   /** Size and room of the file system that holds a path. */
-  statvfs(path: string): Promise<FileSystemStat> {
-    return this.#files.statvfs(path)
+  statvfs(path: string, { signal }: WaitOptions = {}): Promise<FileSystemStat> {
+    return this.#files.under(signal).statvfs(path)
   }
 
   /** Forces an open file to stable storage. */
-  fsync(file: RemoteFile): Promise<void> {
-    return file.sync()
+  fsync(file: RemoteFile, { signal }: WaitOptions = {}): Promise<void> {
+    return file.sync(signal)
   }
 
   /** Copies a file at the server, the bytes staying there. The target is made or replaced. */
-  async copyData(from: string, to: string, options: { mode?: number } = {}): Promise<void> {
-    const source = await this.#files.open(from, { read: true })
+  async copyData(
+    from: string,
+    to: string,
+    { mode, signal }: WaitOptions & { readonly mode?: number | undefined } = {},
+  ): Promise<void> {
+    const files = this.#files.under(signal)
+    const source = await files.open(from, { read: true })
     try {
       const flags = { write: true, create: true, truncate: true }
-      const target = await this.#files.open(to, flags, options.mode)
+      const target = await files.open(to, flags, mode)
       try {
-        await this.#files.copyData(source, 0, 0, target, 0)
+        await files.copyData(source, 0, 0, target, 0)
       } catch (error) {
         await target.close().catch(() => {})
         throw error
@@ -430,13 +444,17 @@ export class SftpClient {
   }
 
   /** Names for numeric ids. */
-  usersGroupsById(uids: readonly number[], gids: readonly number[]): Promise<UsersAndGroups> {
-    return this.#files.usersGroupsById(uids, gids)
+  usersGroupsById(
+    uids: readonly number[],
+    gids: readonly number[],
+    { signal }: WaitOptions = {},
+  ): Promise<UsersAndGroups> {
+    return this.#files.under(signal).usersGroupsById(uids, gids)
   }
 
   /** The server's limits; zeros where it sets none. */
-  limits(): Promise<Limits> {
-    return this.#files.limits()
+  limits({ signal }: WaitOptions = {}): Promise<Limits> {
+    return this.#files.under(signal).limits()
   }
 
   // Files and trees.
@@ -483,6 +501,23 @@ export class SftpClient {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+}
+
+/** The subsystem's channel. The signal ends the opening, and means nothing to what was opened. */
+async function subsystem(
+  source: SftpSource,
+  signal: AbortSignal | undefined,
+): Promise<Transport & Talkative> {
+  if (signal === undefined) return source.subsystem('sftp', { stderr: 'pipe' })
+  throwIfAborted(signal)
+  const opening = new AbortController()
+  const stop = (): void => opening.abort(signal.reason)
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    return await source.subsystem('sftp', { stderr: 'pipe', signal: opening.signal })
+  } finally {
+    signal.removeEventListener('abort', stop)
   }
 }
 

@@ -17,7 +17,7 @@ import type {
 } from './file-system.ts'
 import { DATA_BYTES_MAX, DATA_BYTES_SAFE, IDS_MAX } from './limits.ts'
 import { frame } from './packets.ts'
-import { expect, expectOk, type Requests } from './requests.ts'
+import { expect, expectOk, orAborted, type Requester, type Requests } from './requests.ts'
 import { SftpError, STATUS } from './status.ts'
 import { symlinkOrder } from './symlink-order.ts'
 import * as wire from './wire.ts'
@@ -36,19 +36,41 @@ export interface RemoteEntry extends DirectoryEntry {
 
 /** The files of the server at the other end of a session. */
 export class RemoteFileSystem implements SftpFileSystem {
-  readonly #requests: Requests
+  readonly #session: Requests
+  readonly #serverIdentification: string | undefined
+  readonly #requests: Requester
+  /** The one without a signal, and the signal. */
+  readonly #bound: { readonly to: RemoteFileSystem; readonly signal: AbortSignal } | undefined
   readonly #symlinkOrder: 'target-first' | 'link-first'
   #sizes: Promise<BlockSizes> | undefined
 
-  constructor(requests: Requests, serverIdentification: string | undefined) {
-    this.#requests = requests
+  constructor(
+    session: Requests,
+    serverIdentification: string | undefined,
+    bound?: { readonly to: RemoteFileSystem; readonly signal: AbortSignal },
+  ) {
+    this.#session = session
+    this.#serverIdentification = serverIdentification
+    this.#bound = bound
+    this.#requests = bound === undefined ? session : session.under(bound.signal)
     this.#symlinkOrder = symlinkOrder(serverIdentification)
   }
 
+  /**
+   * The same files, whose operations, and those of files and directories opened there, all reject once
+   * `signal` fires. Handles are closed nevertheless, also those the server gives too late.
+   */
+  under(signal: AbortSignal | undefined): RemoteFileSystem {
+    if (signal === undefined) return this
+    const to = this.#bound?.to ?? this
+    return new RemoteFileSystem(this.#session, this.#serverIdentification, { to, signal })
+  }
+
   /** Asked for once; servers that say nothing get what every server takes. */
-  sizes(): Promise<BlockSizes> {
+  sizes(signal?: AbortSignal): Promise<BlockSizes> {
+    if (this.#bound !== undefined) return this.#bound.to.sizes(signal ?? this.#bound.signal)
     this.#sizes ??= this.#askSizes()
-    return this.#sizes
+    return orAborted(this.#sizes, signal)
   }
 
   async #askSizes(): Promise<BlockSizes> {
@@ -77,17 +99,32 @@ export class RemoteFileSystem implements SftpFileSystem {
     mode?: number,
     signal?: AbortSignal,
   ): Promise<RemoteFile> {
-    const sizes = await this.sizes()
-    const packet = await this.#requests.request((id) => {
-      return frame(wire.open.encode({ id, path, flags, attributes: { mode } }))
-    }, signal)
+    const sizes = await this.sizes(signal)
+    const packet = await this.#requests.request(
+      (id) => frame(wire.open.encode({ id, path, flags, attributes: { mode } })),
+      signal,
+      undefined,
+      (late) => this.#closeLate(late),
+    )
     const { handle } = expect(wire.handle, packet)
     return new RemoteFile(this.#requests, this, handle.slice(), sizes)
   }
 
   async opendir(path: string): Promise<RemoteDirectory> {
-    const packet = await this.#requests.request((id) => frame(wire.opendir.encode({ id, path })))
+    const packet = await this.#requests.request(
+      (id) => frame(wire.opendir.encode({ id, path })),
+      undefined,
+      undefined,
+      (late) => this.#closeLate(late),
+    )
     return new RemoteDirectory(this.#requests, expect(wire.handle, packet).handle.slice())
+  }
+
+  /** A handle that comes when nobody waits for it any more would stay open for good. */
+  #closeLate(packet: Uint8Array): void {
+    if (packet[0] !== wire.FXP.HANDLE) return
+    const { handle } = wire.handle.decode(packet)
+    this.#session.closeHandle(handle.slice()).catch(() => {})
   }
 
   async stat(path: string): Promise<FileStat> {
@@ -242,13 +279,13 @@ export class RemoteFileSystem implements SftpFileSystem {
  * await file.close()
  */
 export class RemoteFile implements SftpFile {
-  readonly #requests: Requests
+  readonly #requests: Requester
   readonly #files: RemoteFileSystem
   readonly #sizes: BlockSizes
   /** The server's name for it; opaque. */
   readonly handle: Uint8Array
 
-  constructor(requests: Requests, files: RemoteFileSystem, handle: Uint8Array, sizes: BlockSizes) {
+  constructor(requests: Requester, files: RemoteFileSystem, handle: Uint8Array, sizes: BlockSizes) {
     this.#requests = requests
     this.#files = files
     this.handle = handle
@@ -327,38 +364,43 @@ export class RemoteFile implements SftpFile {
     expectOk(reply)
   }
 
-  async stat(): Promise<FileStat> {
-    return complete(await this.attributes())
+  async stat(signal?: AbortSignal): Promise<FileStat> {
+    return complete(await this.attributes(signal))
   }
 
   /** What the server tells of the file, which may be less than everything. */
-  async attributes(): Promise<FileAttributes> {
+  async attributes(signal?: AbortSignal): Promise<FileAttributes> {
     const { handle } = this
-    const packet = await this.#requests.request((id) => frame(wire.fstat.encode({ id, handle })))
+    const packet = await this.#requests.request(
+      (id) => frame(wire.fstat.encode({ id, handle })),
+      signal,
+    )
     return expect(wire.attrs, packet).attributes
   }
 
-  async setstat(changes: AttributeChanges): Promise<void> {
+  async setstat(changes: AttributeChanges, signal?: AbortSignal): Promise<void> {
     const request = { handle: this.handle, attributes: changes }
-    expectOk(await this.#requests.request((id) => frame(wire.fsetstat.encode({ id, ...request }))))
+    expectOk(
+      await this.#requests.request((id) => frame(wire.fsetstat.encode({ id, ...request })), signal),
+    )
   }
 
   /** Cuts the file, or fills it with zeros, to `size` bytes. */
-  truncate(size: number): Promise<void> {
-    return this.setstat({ size })
+  truncate(size: number, signal?: AbortSignal): Promise<void> {
+    return this.setstat({ size }, signal)
   }
 
-  sync(): Promise<void> {
-    return this.#files.sync(this.handle)
+  sync(signal?: AbortSignal): Promise<void> {
+    return this.#files.under(signal).sync(this.handle)
   }
 
-  statvfs(): Promise<FileSystemStat> {
-    return this.#files.fstatvfs(this.handle)
+  statvfs(signal?: AbortSignal): Promise<FileSystemStat> {
+    return this.#files.under(signal).fstatvfs(this.handle)
   }
 
-  async close(): Promise<void> {
-    const { handle } = this
-    expectOk(await this.#requests.request((id) => frame(wire.close.encode({ id, handle }))))
+  /** Closes it; a signal ends the waiting for the answer, which tells of writes that failed. */
+  close(signal?: AbortSignal): Promise<void> {
+    return this.#requests.closeHandle(this.handle, signal)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -368,10 +410,10 @@ export class RemoteFile implements SftpFile {
 
 /** A directory open at a server. */
 export class RemoteDirectory implements SftpDirectory {
-  readonly #requests: Requests
+  readonly #requests: Requester
   readonly #handle: Uint8Array
 
-  constructor(requests: Requests, handle: Uint8Array) {
+  constructor(requests: Requester, handle: Uint8Array) {
     this.#requests = requests
     this.#handle = handle
   }
@@ -389,9 +431,8 @@ export class RemoteDirectory implements SftpDirectory {
     }
   }
 
-  async close(): Promise<void> {
-    const handle = this.#handle
-    expectOk(await this.#requests.request((id) => frame(wire.close.encode({ id, handle }))))
+  close(): Promise<void> {
+    return this.#requests.closeHandle(this.#handle)
   }
 }
 

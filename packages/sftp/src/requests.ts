@@ -8,10 +8,29 @@ import { printablePath } from './path.ts'
 import { SftpError, STATUS, statusText } from './status.ts'
 import * as wire from './wire.ts'
 
+/** Hears of the reply to a request that its signal had called off. */
+type Late = (packet: Uint8Array) => void
+
 interface Pending {
   readonly resolve: (packet: Uint8Array) => void
   readonly reject: (error: unknown) => void
   readonly signal: AbortSignal | undefined
+  readonly late: Late | undefined
+}
+
+/** What makes requests: a session, or a session under a signal. */
+export interface Requester {
+  readonly buffers: BufferPool
+  readonly extensions: ReadonlyMap<string, string>
+  /** See `Requests.request`. */
+  request(
+    encode: (id: number) => Uint8Array,
+    signal?: AbortSignal,
+    sent?: () => void,
+    late?: Late,
+  ): Promise<Uint8Array>
+  /** Closes a handle. It is always sent; a signal only ends the waiting for the answer. */
+  closeHandle(handle: Uint8Array, signal?: AbortSignal): Promise<void>
 }
 
 /** The requests one signal may call off: one listener for all, as runtimes warn about many. */
@@ -21,7 +40,7 @@ interface Watch {
 }
 
 /** One SFTP session as its client sees it. */
-export class Requests {
+export class Requests implements Requester {
   /** What large packets, sent and received, are held in. */
   readonly buffers: BufferPool = new BufferPool()
   readonly #transport: Transport
@@ -29,7 +48,7 @@ export class Requests {
   readonly #writer: PacketWriter
   readonly #pending = new Map<number, Pending>()
   /** Ids of requests whose caller gave up; the replies are still to come. */
-  readonly #abandoned = new Set<number>()
+  readonly #abandoned = new Map<number, Late | undefined>()
   readonly #watches = new Map<AbortSignal, Watch>()
   #nextId = 1
   #ended: { readonly error: unknown } | undefined
@@ -87,22 +106,40 @@ export class Requests {
   /**
    * Sends the request that `encode` makes for an id, and resolves to the reply's packet. Rejects
    * with SshError `SSH_CONNECTION_LOST` if the session ends first, `SSH_ABORTED` if `signal` fires:
-   * the request itself cannot be called back then. `sent` is called once the request has left.
+   * the request itself cannot be called back then, and `late` gets its reply, if any comes. `sent` is
+   * called once the request has left.
    */
   request(
     encode: (id: number) => Uint8Array,
     signal?: AbortSignal,
     sent?: () => void,
+    late?: Late,
   ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       if (this.#ended !== undefined) throw this.#ended.error
       throwIfAborted(signal)
       const id = this.#takeId()
       const bytes = encode(id)
-      this.#pending.set(id, { resolve, reject, signal })
+      this.#pending.set(id, { resolve, reject, signal, late })
       if (signal !== undefined) this.#watch(signal).ids.add(id)
       this.#writer.send(bytes, sent)
     })
+  }
+
+  async closeHandle(handle: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const closed = this.request((id) => frame(wire.close.encode({ id, handle })))
+    expectOk(await orAborted(closed, signal))
+  }
+
+  /** The same session for requests that all end with `signal`, unless they have one of their own. */
+  under(signal: AbortSignal): Requester {
+    const { buffers, extensions } = this
+    return {
+      buffers,
+      extensions,
+      request: (encode, own = signal, sent, late) => this.request(encode, own, sent, late),
+      closeHandle: (handle, own = signal) => this.closeHandle(handle, own),
+    }
   }
 
   /**
@@ -143,8 +180,9 @@ export class Requests {
   #abandon(signal: AbortSignal, ids: ReadonlySet<number>): void {
     const error = aborted(signal)
     for (const id of ids) {
-      this.#abandoned.add(id)
-      this.#take(id)?.reject(error)
+      const pending = this.#take(id)
+      this.#abandoned.set(id, pending?.late)
+      pending?.reject(error)
     }
   }
 
@@ -190,10 +228,12 @@ export class Requests {
     if (packet.length < 5) throw new SshError('SSH_PROTOCOL', 'an SFTP reply without an id')
     const id = getUint32(packet, 1)
     const pending = this.#take(id)
-    if (pending !== undefined) pending.resolve(packet)
-    else if (!this.#abandoned.delete(id)) {
+    if (pending !== undefined) return pending.resolve(packet)
+    const late = this.#abandoned.get(id)
+    if (!this.#abandoned.delete(id)) {
       throw new SshError('SSH_PROTOCOL', `an SFTP reply to request ${id}, which was not made`)
     }
+    late?.(packet)
   }
 
   #fail(error: unknown): void {
@@ -233,8 +273,23 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw aborted(signal)
 }
 
+/** The outcome of something that others wait for as well, unless `signal` fires first. */
+export function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => reject(aborted(signal))
+    if (signal.aborted) giveUp()
+    else signal.addEventListener('abort', giveUp, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp))
+  })
+}
+
+/** As everywhere in SSH: a signal of `AbortSignal.timeout` is a deadline. */
 function aborted(signal: AbortSignal | undefined): SshError {
-  return new SshError('SSH_ABORTED', 'the operation was aborted', { cause: signal?.reason })
+  const cause: unknown = signal?.reason
+  const isLate = cause instanceof Error && cause.name === 'TimeoutError'
+  const code = isLate ? 'SSH_TIMEOUT' : 'SSH_ABORTED'
+  return new SshError(code, 'the operation was aborted', { cause })
 }
 
 /** A transport that may have a second stream, for people. */

@@ -79,8 +79,7 @@ class Source implements ByteSource {
   async #close(): Promise<void> {
     this.#ended = true
     this.#blocks.length = 0
-    const closed = this.#file.close().catch(() => {})
-    if (!this.#signal?.aborted) await closed
+    await this.#file.close(this.#signal).catch(() => {})
   }
 
   #fill(): void {
@@ -172,7 +171,7 @@ class Sink implements ByteSink {
 
   async close(): Promise<void> {
     await Promise.all(this.#running)
-    const closed = this.#file.close()
+    const closed = this.#file.close(this.#signal)
     if (this.#failure !== undefined) {
       closed.catch(() => {})
       throw this.#failure.error

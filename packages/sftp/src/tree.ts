@@ -19,7 +19,7 @@ import {
   TREE_FILES_AT_ONCE,
 } from './limits.ts'
 import { isEntryName, joinPath, printablePath } from './path.ts'
-import { RemoteFile } from './remote-file-system.ts'
+import { RemoteFile, RemoteFileSystem } from './remote-file-system.ts'
 import { throwIfAborted } from './requests.ts'
 import { asSftpError, errnoError, SftpError, STATUS } from './status.ts'
 import { Budget, transfer } from './transfer.ts'
@@ -92,7 +92,13 @@ export async function copyTree(
   to: string,
   options: CopyOptions = {},
 ): Promise<CopyResult> {
-  return new Copy(source, target, options).run(from, to)
+  const { signal } = options
+  return new Copy(under(source, signal), under(target, signal), options).run(from, to)
+}
+
+/** What waits for a server ends with the signal; files of this machine answer by themselves. */
+function under(files: SftpFileSystem, signal: AbortSignal | undefined): SftpFileSystem {
+  return files instanceof RemoteFileSystem ? files.under(signal) : files
 }
 
 class Copy {

@@ -279,7 +279,7 @@ test('a server that speaks another version or no SFTP is refused', async () => {
 test('opening can be given up', async () => {
   const [left] = memoryPair()
   const opening = openSftp(left, { signal: AbortSignal.timeout(10) })
-  assert.is(((await rejection(within(2000, opening))) as SshError).code, 'SSH_ABORTED')
+  assert.is(((await rejection(within(2000, opening))) as SshError).code, 'SSH_TIMEOUT')
 })
 
 test('a server that answers what was not asked, or too much, loses the session', async () => {
