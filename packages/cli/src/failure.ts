@@ -37,7 +37,8 @@ export function explain(error: unknown): string {
   let current: unknown = error
   for (let depth = 0; current !== undefined && current !== null && depth < 8; depth++) {
     const text = current instanceof Error ? systemReason(current.message) : String(current)
-    if (text !== '' && !parts.some((part) => part.includes(text))) parts.push(text)
+    const isSaid = (part: string): boolean => part.toLowerCase().includes(text.toLowerCase())
+    if (text !== '' && !parts.some(isSaid)) parts.push(text)
     if (current instanceof SandboxError || current instanceof CliError) break
     current = current instanceof Error ? current.cause : undefined
   }

@@ -117,6 +117,19 @@ test('what cannot be copied is told, the rest is copied, and the status is 1', a
   }
 })
 
+test('what cannot be written is told by its own name, with the side it is on', async () => {
+  writeFileSync(at('good'), 'good')
+  for (const [source, target, reason] of [
+    [at('good'), 'local:box:/no/such/file', 'No such file or directory'],
+    [at('good'), 'local:box:/dev/full', 'No space left on device (after 0 bytes)'],
+    ['local:box:/etc/passwd', at('no', 'such'), 'No such file or directory'],
+  ] as const) {
+    const { code, stderr } = await cp(source, target)
+    assert.is(stderr, `error: ${target}: ${reason}\n`)
+    assert.is(code, 1)
+  }
+})
+
 test('a terminal shows how far it is', async () => {
   const run = inTerminal(
     process.execPath,

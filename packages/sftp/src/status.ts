@@ -44,6 +44,8 @@ export interface SftpErrorOptions {
   readonly cause?: unknown
   /** Name of the errno behind it, such as `EEXIST`, where it is known. It never travels. */
   readonly errno?: string
+  /** See `SftpError.targetPath`. */
+  readonly targetPath?: string
 }
 
 /**
@@ -62,11 +64,14 @@ export class SftpError extends SshError {
   readonly status: number
   /** Name of the errno behind it, where it is known: only for file systems in reach, not peers. */
   readonly errno: string | undefined
+  /** Of a copy: what could not be made or written. Undefined if it was the source that failed. */
+  readonly targetPath: string | undefined
 
   constructor(status: number, message: string = statusText(status), options?: SftpErrorOptions) {
     super('SFTP_STATUS', message, options)
     this.status = status
     this.errno = options?.errno
+    this.targetPath = options?.targetPath
   }
 }
 

@@ -9,6 +9,7 @@ import { DATA_BYTES_MAX, IN_FLIGHT_BYTES_MAX } from './limits.ts'
 import { printablePath } from './path.ts'
 import { RemoteFile } from './remote-file-system.ts'
 import { throwIfAborted } from './requests.ts'
+import { asSftpError } from './status.ts'
 
 /** Blocks are not made smaller than this, however short a source's reads are. */
 const BLOCK_BYTES_MIN = 4096
@@ -26,6 +27,8 @@ export interface TransferOptions {
   /** Memory shared with other transfers. */
   readonly budget?: Budget | undefined
   readonly signal?: AbortSignal | undefined
+  /** For errors that are the target's. */
+  readonly targetPath?: string
   /** Told the bytes moved so far, after each block. */
   readonly onProgress?: ((bytes: number) => void) | undefined
 }
@@ -75,13 +78,17 @@ export class TransferError extends SshError {
    * was cut off where that was still possible.
    */
   readonly position: number
+  /** The target if that could not be written, undefined if it was the source that failed. */
+  readonly targetPath: string | undefined
 
-  constructor(path: string, position: number, cause: unknown) {
+  constructor(path: string, position: number, cause: unknown, targetPath?: string) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     const code: SshErrorCode = cause instanceof SshError ? cause.code : 'SSH_TRANSPORT'
-    super(code, `${printablePath(path)}: ${reason} (after ${position} bytes)`, { cause })
+    const failed = printablePath(targetPath ?? path)
+    super(code, `${failed}: ${reason} (after ${position} bytes)`, { cause })
     this.path = path
     this.position = position
+    this.targetPath = targetPath
   }
 }
 
@@ -125,6 +132,9 @@ class Transfer {
   #bytes = 0
   #running = 0
   #failure: { readonly error: unknown } | undefined
+  readonly #targetPath: string | undefined
+  /** What a write of the target was rejected with. */
+  #writeError: unknown
   #settled: () => void = () => {}
 
   constructor(source: SftpFile, target: SftpFile, options: TransferOptions) {
@@ -132,6 +142,7 @@ class Transfer {
     this.#target = target
     this.#signal = options.signal
     this.#onProgress = options.onProgress
+    this.#targetPath = options.targetPath
     this.#start = options.position ?? 0
     this.#next = this.#start
     this.#prefix = this.#start
@@ -159,7 +170,9 @@ class Transfer {
       if (this.#highest > this.#prefix) {
         await this.#target.setstat({ size: this.#prefix }).catch(() => {})
       }
-      throw new TransferError(path, this.#prefix, error)
+      // A connection that is gone is of neither file.
+      const isTargets = error === this.#writeError && asSftpError(error) !== undefined
+      throw new TransferError(path, this.#prefix, error, isTargets ? this.#targetPath : undefined)
     }
   }
 
@@ -235,9 +248,11 @@ class Transfer {
     if (filled > 0) {
       this.#check()
       this.#highest = Math.max(this.#highest, from + filled)
-      if (this.#target instanceof RemoteFile && 'frame' in draft) {
-        await this.#target.send(draft, from, filled, this.#signal)
-      } else await this.#target.write(draft.body.subarray(0, filled), from)
+      const writing =
+        this.#target instanceof RemoteFile && 'frame' in draft
+          ? this.#target.send(draft, from, filled, this.#signal)
+          : this.#target.write(draft.body.subarray(0, filled), from)
+      await this.#written(writing)
     } else if (this.#target instanceof RemoteFile) this.#target.release(draft.body)
     return filled
   }
@@ -251,11 +266,20 @@ class Transfer {
       this.#shorten(data.length, length - moved)
       this.#check()
       this.#highest = Math.max(this.#highest, from + moved + data.length)
-      await this.#target.write(data, from + moved)
+      await this.#written(this.#target.write(data, from + moved))
       moved += data.length
       source.release(data)
     }
     return moved
+  }
+
+  async #written(writing: Promise<unknown>): Promise<void> {
+    try {
+      await writing
+    } catch (error) {
+      this.#writeError ??= error
+      throw error
+    }
   }
 
   #readInto(into: Uint8Array, position: number): Promise<number> {

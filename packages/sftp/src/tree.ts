@@ -194,9 +194,9 @@ class Copy {
       await this.#target.symlink(target, to)
     } catch (error) {
       const there = await this.#target.lstat(to).catch(() => undefined)
-      if (there === undefined || isDirectory(there)) throw error
-      await this.#target.remove(to)
-      await this.#target.symlink(target, to)
+      if (there === undefined || isDirectory(there)) throw targetError(to, error)
+      await ofTarget(to, this.#target.remove(to))
+      await ofTarget(to, this.#target.symlink(target, to))
     }
     this.#files++
   }
@@ -208,13 +208,13 @@ class Copy {
       await this.#target.mkdir(to, mode)
     } catch (error) {
       const there = await this.#target.stat(to).catch(() => undefined)
-      if (there === undefined || !isDirectory(there)) throw error
+      if (there === undefined || !isDirectory(there)) throw targetError(to, error)
     }
   }
 
   async #keep(to: string, attributes: FileAttributes): Promise<void> {
     const changes = kept(attributes)
-    if (changes !== undefined) await this.#target.setstat(to, changes)
+    if (changes !== undefined) await ofTarget(to, this.#target.setstat(to, changes))
   }
 
   async #file(from: string, to: string, attributes: FileAttributes): Promise<void> {
@@ -230,12 +230,13 @@ class Copy {
     try {
       const flags = { write: true, create: true, truncate: position === 0 }
       const mode = attributes.mode === undefined ? undefined : attributes.mode & 0o777
-      const output = await this.#target.open(to, flags, mode)
+      const output = await ofTarget(to, this.#target.open(to, flags, mode))
       let last = 0
-      await closing(output, async () => {
+      await closing(output, to, async () => {
         await transfer(input, output, from, {
           position,
           sizeHint: size,
+          targetPath: to,
           inFlight,
           budget: this.#budget,
           signal,
@@ -301,6 +302,23 @@ function checkEntry(directory: string, name: string, seen: Set<string>): void {
   seen.add(name)
 }
 
+/** Has an error of the target say so, as all others are taken to be of the source. */
+async function ofTarget<T>(path: string, doing: Promise<T>): Promise<T> {
+  try {
+    return await doing
+  } catch (error) {
+    throw targetError(path, error)
+  }
+}
+
+function targetError(path: string, cause: unknown): unknown {
+  const error = asSftpError(cause)
+  if (error === undefined) return cause
+  const { status, errno } = error
+  const message = `${printablePath(path)}: ${error.message}`
+  return new SftpError(status, message, { cause, targetPath: path, ...(errno && { errno }) })
+}
+
 /** The attributes `preserve` keeps. */
 function kept({ mode, atime, mtime }: FileAttributes): AttributeChanges | undefined {
   const changes = {
@@ -313,13 +331,16 @@ function kept({ mode, atime, mtime }: FileAttributes): AttributeChanges | undefi
 /** Runs `act`, makes the changes it gives and closes the file. The first error counts. */
 async function closing(
   file: SftpFile,
+  path: string,
   act: () => Promise<AttributeChanges | undefined>,
 ): Promise<void> {
   let changes: AttributeChanges | undefined
   try {
     changes = await act()
     // A server keeps the order of requests about one handle, so closing may be on its way already.
-    if (changes !== undefined && !(file instanceof RemoteFile)) await file.setstat(changes)
+    if (changes !== undefined && !(file instanceof RemoteFile)) {
+      await ofTarget(path, file.setstat(changes))
+    }
   } catch (error) {
     const closed = file.close().catch(() => {})
     // Who calls a transfer off does not wait for a server that may have stopped answering.
@@ -328,7 +349,7 @@ async function closing(
   }
   const changing = changes !== undefined && file instanceof RemoteFile && file.setstat(changes)
   for (const result of await Promise.allSettled([changing, file.close()])) {
-    if (result.status === 'rejected') throw result.reason
+    if (result.status === 'rejected') throw targetError(path, result.reason)
   }
 }
 

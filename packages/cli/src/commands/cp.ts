@@ -10,7 +10,9 @@ import {
   joinPath,
   nodeFileSystem,
   type SftpClient,
+  SftpError,
   type SftpFileSystem,
+  TransferError,
 } from '@sandbox-ssh/sftp'
 import type { CommandContext } from '../context.ts'
 import { type CopySide, formatCopySide, formatServer, parseCopySide } from '../copy-spec.ts'
@@ -109,7 +111,11 @@ async function copyAll(
     failures++
     line?.clear()
     const reason = explain(error)
-    output.error(reason.includes(what) ? reason : `${what}: ${reason}`)
+    const path =
+      error instanceof SftpError || error instanceof TransferError ? error.targetPath : undefined
+    if (path === undefined) output.error(reason.includes(what) ? reason : `${what}: ${reason}`)
+    // It begins with the path; whose that is has to be told as well.
+    else output.error(reason.replace(path, () => formatCopySide({ ...target.side, path })))
   }
   const intoDirectory = await isIntoDirectory(sources.length, target)
   try {
