@@ -41,6 +41,52 @@ export async function exchange(place: Place, data: Uint8Array): Promise<Buffer> 
   return Buffer.concat(chunks)
 }
 
+/** The same where one direction cannot end by itself: until so much has come back. */
+export async function exchangeWhole(place: Place, data: Uint8Array): Promise<Buffer> {
+  const socket = connectTo(place)
+  socket.write(data)
+  const chunks: Buffer[] = []
+  let received = 0
+  for await (const chunk of socket) {
+    chunks.push(chunk as Buffer)
+    received += (chunk as Buffer).length
+    if (received >= data.length) break
+  }
+  return Buffer.concat(chunks)
+}
+
+/** The same, at a place that somebody who speaks SOCKS 5 (RFC 1928) at another one reaches. */
+export async function exchangeBySocks(
+  proxy: Place,
+  { port }: { readonly port: number },
+  data: Uint8Array,
+): Promise<Buffer> {
+  const socket = connectTo(proxy)
+  // Once no authentication is agreed on, a name of a host and the port; then the data.
+  const version = 5
+  const host = Buffer.from('127.0.0.1')
+  socket.write(Buffer.of(version, 1, 0))
+  const request = Buffer.of(version, 1, 0, 3, host.length, ...host, port >> 8, port & 255)
+  let received = Buffer.alloc(0)
+  let isAsked = false
+  let isSent = false
+  for await (const chunk of socket) {
+    received = Buffer.concat([received, chunk as Buffer])
+    if (!isAsked && received.length >= 2) {
+      if (received[0] !== version || received[1] !== 0) throw new Error('it does not speak SOCKS 5')
+      socket.write(request)
+      isAsked = true
+    }
+    // The answer is as long as the address of IPv4 that it names.
+    if (!isSent && received.length >= 12) {
+      if (received[3] !== 0) throw new Error(`SOCKS refuses: ${received[3]}`)
+      socket.end(data)
+      isSent = true
+    }
+  }
+  return received.subarray(12)
+}
+
 /** A socket that can end one direction without the other. */
 export function connectTo(place: Place): Socket {
   return connect({ ...addressOf(place), allowHalfOpen: true })

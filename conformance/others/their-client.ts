@@ -14,6 +14,7 @@ import { accepting, type OurServer, withOurServer } from './our-server.ts'
 import { proofsOfClient } from './proofs.ts'
 import { proposalOfClient } from './proposal.ts'
 import { securityKeysOfClient } from './security-keys.ts'
+import { sessionsOfClient } from './sessions.ts'
 import { strictOfClient } from './strict.ts'
 import type { Trial } from './trial.ts'
 import { use } from './use.ts'
@@ -106,6 +107,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
         )),
     ...securityKeysOfClient(client, keys, proposal),
     ...strictOfClient(client, keys, proposal),
+    ...sessionsOfClient(client, keys),
     ...proofsOfClient(client, keys),
     ...unfitOfClient(client, keys),
     ...forwardsOfClient(client, keys),

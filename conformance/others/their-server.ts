@@ -26,6 +26,7 @@ import { withOurClient } from './our-client.ts'
 import { proofsOfServer } from './proofs.ts'
 import { type Proposal, proposalOfServer } from './proposal.ts'
 import { securityKeysOfServer } from './security-keys.ts'
+import { sessionsOfServer } from './sessions.ts'
 import { strictOfServer } from './strict.ts'
 import type { Trial } from './trial.ts'
 import { secret, username } from './user.ts'
@@ -124,6 +125,7 @@ export async function serverTrials(
     ),
     ...securityKeysOfServer(peer, setup, keys),
     ...strictOfServer(peer, server, setup, keys, proposal),
+    ...sessionsOfServer(server, keys),
     ...proofsOfServer(peer, setup, keys),
     ...unfitOfServer(peer, server, setup, keys),
     ...forwardsOfServer(peer, server, keys),

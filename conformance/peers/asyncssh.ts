@@ -8,7 +8,7 @@ const abilities: Library['client'] & Library['server'] = {
   rekeys: true,
   // It goes on with its data while keys are exchanged, which takes long with all that in between.
   loadBytes: 16 << 20,
-  forwards: forwardKinds,
+  forwards: forwardKinds.filter((kind) => kind !== '-D'),
   forwardsAgent: true,
   certificates: true,
 }
@@ -22,6 +22,7 @@ const library: Library = {
   probe: 'import asyncssh',
   client: {
     ...abilities,
+    forwards: forwardKinds,
     usesAgent: true,
     securityKeys: 'by agent',
     unable: {

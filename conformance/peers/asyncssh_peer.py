@@ -53,7 +53,27 @@ def connect(request):
         options["client_keys"] = [request["key"]]
     if "rekeyBytes" in request:
         options["rekey_bytes"] = request["rekeyBytes"]
-    return asyncssh.connect(LOOPBACK, request["port"], **options)
+    if "through" not in request:
+        return asyncssh.connect(LOOPBACK, request["port"], **options)
+    return Jump(request, options)
+
+
+class Jump:
+    """Two connections, the second through the first."""
+
+    def __init__(self, request, options):
+        self.request, self.options = request, options
+
+    async def __aenter__(self):
+        self.outer = await connect(self.request["through"])
+        port = self.request["port"]
+        self.inner = await asyncssh.connect(LOOPBACK, port, tunnel=self.outer, **self.options)
+        return self.inner
+
+    async def __aexit__(self, *problem):
+        for connection in (self.inner, self.outer):
+            connection.close()
+            await connection.wait_closed()
 
 
 def load(request):
@@ -66,17 +86,31 @@ def store(request, data):
         file.write(data)
 
 
+async def run(connection, command, data):
+    process = await connection.create_process(command, encoding=None)
+    try:
+        process.stdin.write(data)
+        process.stdin.write_eof()
+    except BrokenPipeError:
+        pass  # a command may end before it has read: what it said and its code still count
+    return await process.wait()
+
+
 async def execute(request):
     async with connect(request) as connection:
-        process = await connection.create_process(request["command"], encoding=None)
-        try:
-            process.stdin.write(load(request))
-            process.stdin.write_eof()
-        except BrokenPipeError:
-            pass  # a command may end before it has read: what it said and its code still count
-        result = await process.wait()
+        result = await run(connection, request["command"], load(request))
     store(request, result.stdout)
     return {"code": result.exit_status}
+
+
+async def together(request):
+    data = load(request)
+    async with connect(request) as connection:
+        runs = [run(connection, command, data) for command in request["commands"]]
+        results = await asyncio.gather(*runs)
+    for output, result in zip(request["outputs"], results):
+        store({"output": output}, result.stdout)
+    return {"codes": [result.exit_status for result in results]}
 
 
 async def reach(request):
@@ -111,6 +145,13 @@ async def listen(request):
         await connection.start_unix_server(accept, place["path"])
         return {}
     listener = await connection.start_server(accept, LOOPBACK, place["port"])
+    return {"port": listener.get_port()}
+
+
+async def socks(request):
+    connection = await connect(request)
+    connections[request["id"]] = connection
+    listener = await connection.forward_socks(LOOPBACK, 0)
     return {"port": listener.get_port()}
 
 
@@ -229,7 +270,9 @@ async def serve(request):
 
 ACTIONS = {
     "execute": execute,
+    "together": together,
     "reach": reach,
+    "socks": socks,
     "listen": listen,
     "stop": stop,
     "serve": serve,

@@ -19,15 +19,18 @@ import {
   type SshRequestEventArgs,
   SshServerSession,
   SshSessionConfiguration,
+  type SshStream,
 } from '@microsoft/dev-tunnels-ssh'
 import { importKey } from '@microsoft/dev-tunnels-ssh-keys'
 import { parsePrivateKey, type Signer } from '@sandbox-ssh/protocol'
 import { parseCommand } from './command.ts'
+import { portForwarding } from './dev-tunnels-tcp.ts'
 import type { Executed, KeyFile, Login, PeerClient, PeerServer } from './peer.ts'
 
 /** All that the library has, forwarding included; keys anew after so many bytes. */
 function configuration(rekeyBytes?: number): SshSessionConfiguration {
   const all = new SshSessionConfiguration()
+  all.addService(portForwarding)
   all.keyExchangeAlgorithms.push(SshAlgorithms.keyExchange['ecdhNistp521Sha512'] ?? null)
   all.publicKeyAlgorithms.push(SshAlgorithms.publicKey['ecdsaSha2Nistp521'] ?? null)
   // Not among its types: its own tests lower it the same way.
@@ -59,7 +62,7 @@ const sameKey = async (pair: KeyPair | null, { key }: Known): Promise<boolean> =
 
 /** Logs in; the caller ends the session. */
 export async function openDevTunnels(login: Login): Promise<SshClientSession> {
-  const { port, username, hostKey, proof, second, rekeyBytes, signature } = login
+  const { port, username, hostKey, proof, second, through, rekeyBytes, signature } = login
   const all = configuration(rekeyBytes)
   // It signs with the first that fits the key.
   all.publicKeyAlgorithms.sort(
@@ -82,7 +85,11 @@ export async function openDevTunnels(login: Login): Promise<SshClientSession> {
       return null
     })()
   })
-  const socket = connect(port, '127.0.0.1')
+  const socket = through
+    ? await (await openDevTunnels(through))
+        .activateService(portForwarding)
+        .streamToRemotePort('127.0.0.1', port)
+    : connect(port, '127.0.0.1')
   try {
     await session.connect(new NodeStream(socket))
     const credentials = {
@@ -129,6 +136,25 @@ const unable = {
     'it ends a connection on which the other side begins another key exchange',
 } as const
 
+const forwards = ['-L to a TCP port', '-R of a TCP port', '-J'] as const
+
+/** Its streams else notice only when both directions have ended. */
+function endsByHalves(stream: SshStream): SshStream {
+  stream.channel.onEof(() => stream.push(null))
+  return stream
+}
+
+/** Logs in, and out when `use` is done. */
+async function during<T>(login: Login, use: (session: SshClientSession) => Promise<T>): Promise<T> {
+  const session = await openDevTunnels(login)
+  try {
+    return await use(session)
+  } finally {
+    await session.close(SshDisconnectReason.byApplication)
+    session.dispose()
+  }
+}
+
 /** `SshClientSession`. */
 export const devTunnelsClient: PeerClient = {
   name: 'dev-tunnels-ssh',
@@ -140,14 +166,37 @@ export const devTunnelsClient: PeerClient = {
     ...unable,
     'a password is changed on demand': 'it waits for ever when that is asked of it',
   },
-  exec: async (login, command, stdin) => {
+  forwards,
+  exec: (login, command, stdin) =>
+    during(login, (session) => execDevTunnels(session, command, stdin)),
+  together: (login, commands, stdin) =>
+    during(login, (session) =>
+      Promise.all(commands.map((command) => execDevTunnels(session, command, stdin))),
+    ),
+  reach: (login, place, data) =>
+    during(login, async (session) => {
+      if ('path' in place) throw new Error('it has no such channels')
+      const service = session.activateService(portForwarding)
+      const stream = await service.streamToRemotePort('127.0.0.1', place.port)
+      endsByHalves(stream)
+      stream.write(Buffer.from(data), () => void stream.channel.send(Buffer.alloc(0)))
+      const chunks: Buffer[] = []
+      for await (const chunk of stream) chunks.push(chunk as Buffer)
+      return Buffer.concat(chunks)
+    }),
+  listen: async (login, place) => {
     const session = await openDevTunnels(login)
-    try {
-      return await execDevTunnels(session, command, stdin)
-    } finally {
+    const wanted = 'port' in place ? place.port : 0
+    const service = session.activateService(portForwarding)
+    const streamer = await service.streamFromRemotePort('127.0.0.1', wanted)
+    if (streamer === null) throw new Error('the forward was refused')
+    streamer.onStreamOpened((stream) => endsByHalves(stream).pipe(stream))
+    const stop = async (): Promise<void> => {
+      streamer.dispose()
       await session.close(SshDisconnectReason.byApplication)
       session.dispose()
     }
+    return { place: { port: streamer.remotePort }, stop }
   },
 }
 
@@ -159,6 +208,8 @@ export const devTunnelsServer: PeerServer = {
   missing: undefined,
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
+  forwards,
+  endsWhole: true,
   usualKey: 'ecdsa-sha2-nistp256',
   unable: {
     ...unable,
@@ -210,6 +261,9 @@ export const devTunnelsServer: PeerServer = {
         event.authenticationPromise = decide(event, asked)
       })
       session.onChannelOpening(({ channel }) => channel.onRequest((event) => serve(channel, event)))
+      session.onRequest((event) => {
+        event.isAuthorized = event.requestType.endsWith('tcpip-forward')
+      })
       session.onClosed(() => sessions.delete(session))
       session.connect(new NodeStream(socket)).catch(() => socket.destroy())
     }

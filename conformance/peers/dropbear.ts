@@ -8,6 +8,7 @@ import { byOptions, type Forwarding } from './forwarder.ts'
 import { missing } from './installed.ts'
 import { freePort } from './openssh.ts'
 import type { ForwardKind, KeyFile, Login, PeerClient, PeerServer, RunningPeer } from './peer.ts'
+import { quoted } from './quoted.ts'
 import { output, run } from './run.ts'
 import { typedBefore } from './typing.ts'
 import { madeUpUser } from './user.ts'
@@ -25,11 +26,11 @@ function convert({ path }: Pick<KeyFile, 'path'>): Promise<string> {
 }
 
 /** What it forwards in both roles; its server alone also connects to Unix sockets. */
-const forwards: readonly ForwardKind[] = ['-L to a TCP port', '-R of a TCP port']
+const forwards: readonly ForwardKind[] = ['-L to a TCP port', '-R of a TCP port', '-J']
 
 /** The command line of `dbclient`, without command, and its environment. */
 async function commandFor(
-  { port, username, hostKey, proof, second, agent, forwardedAgent }: Login,
+  { port, username, hostKey, proof, second, through, agent, forwardedAgent }: Login,
   options: readonly string[],
 ): ReturnType<Forwarding> {
   const home = temporaryFolder()
@@ -39,9 +40,11 @@ async function commandFor(
   writeFileSync(join(home, '.ssh/known_hosts'), `127.0.0.1 ${type} ${base64}\n`)
   const identity = 'key' in proof && agent === undefined ? ['-i', await convert(proof)] : []
   const forwarding = forwardedAgent === undefined ? [] : ['-A']
+  const jump = through && (await commandFor(through, ['-B', `127.0.0.1:${port}`]))
+  const proxy = jump === undefined ? [] : ['-J', quoted(jump.command, jump.env)]
   const target = ['-p', `${port}`, `${username}@127.0.0.1`]
   return {
-    command: ['dbclient', ...identity, ...forwarding, ...options, ...target],
+    command: ['dbclient', ...identity, ...forwarding, ...proxy, ...options, ...target],
     env: {
       HOME: home,
       SSH_AUTH_SOCK: agent ?? forwardedAgent ?? '',

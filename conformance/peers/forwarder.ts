@@ -17,8 +17,10 @@ export type Forwarding = (
   readonly env?: Readonly<Record<string, string>>
 }>
 
-/** How a program that takes -L and -R in OpenSSH's manner reaches and listens. */
-export function byOptions(forwarding: Forwarding): Required<Pick<PeerClient, 'reach' | 'listen'>> {
+/** How a program that takes -L, -R and -D in OpenSSH's manner reaches and listens. */
+export function byOptions(
+  forwarding: Forwarding,
+): Required<Pick<PeerClient, 'reach' | 'listen' | 'socks'>> {
   return {
     reach: async (login, place, data) => {
       const local = { port: await freePort() }
@@ -33,6 +35,10 @@ export function byOptions(forwarding: Forwarding): Required<Pick<PeerClient, 're
       } finally {
         await stop()
       }
+    },
+    socks: async (login) => {
+      const local = { port: await freePort() }
+      return start(forwarding, login, ['-D', `${local.port}`], local)
     },
     listen: async (login, place) => {
       const echo = await listenWithEcho({ port: 0 })

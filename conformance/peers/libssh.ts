@@ -11,7 +11,7 @@ const library: Library = {
   client: {
     secrets: ['password', 'keyboard-interactive'],
     rekeys: true,
-    forwards: forwardKinds,
+    forwards: forwardKinds.filter((kind) => kind !== '-D'),
     unable: {
       'a password is changed on demand': 'it does not know that message',
       '-R of a Unix socket': 'it has no function for it',
@@ -29,7 +29,7 @@ const library: Library = {
     // It holds a single key of ECDSA.
     hostKeysMax: 1,
     securityKeys: 'of users',
-    forwards: forwardKinds,
+    forwards: forwardKinds.filter((kind) => kind !== '-D'),
     unable: {
       'a password is changed on demand': 'it does not ask for it',
       '-L to a Unix socket': 'it does not know such requests',

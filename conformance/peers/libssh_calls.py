@@ -9,7 +9,7 @@ from ctypes import byref, c_char_p, c_int, c_uint64, c_void_p
 lib = ctypes.CDLL("libssh.so.4")
 LOOPBACK = "127.0.0.1"
 # Of ssh_options_set.
-HOST, PORT, USER, COMPRESSION, PROCESS_CONFIG, REKEY_DATA, IDENTITY_AGENT = 0, 1, 4, 22, 38, 39, 42
+HOST, PORT, FD, USER, COMPRESSION, PROCESS_CONFIG, REKEY_DATA, IDENTITY_AGENT = 0, 1, 3, 4, 22, 38, 39, 42
 
 for name in (
     "ssh_new ssh_bind_new ssh_event_new ssh_channel_new ssh_channel_open_forward_port "

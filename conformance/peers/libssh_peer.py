@@ -8,7 +8,7 @@ import sys
 import threading
 from ctypes import CFUNCTYPE, Structure, byref, c_int, c_size_t, c_uint, c_void_p
 
-from libssh_calls import HOST, IDENTITY_AGENT, LOOPBACK, PORT, USER, Bridge, Failed, Loop
+from libssh_calls import FD, HOST, IDENTITY_AGENT, LOOPBACK, PORT, USER, Bridge, Failed, Loop
 from libssh_calls import blob_of, bridge_socket, call, lib, new_session, pointer, start, text
 from libssh_server import serve
 
@@ -25,6 +25,9 @@ class Callbacks(Structure):
 
 def connect(request):
     session = new_session(request)
+    if "through" in request:
+        link = c_int(channel_through(request["through"], request["port"]))
+        call(session, "ssh_options_set", session, FD, byref(link))
     call(session, "ssh_options_set", session, HOST, text(LOOPBACK))
     port = c_uint(request["port"])
     call(session, "ssh_options_set", session, PORT, byref(port))
@@ -42,6 +45,24 @@ def connect(request):
         lib.ssh_disconnect(session)
         raise
     return Loop(session)
+
+
+def channel_through(request, port):
+    """A descriptor that another connection, in a thread of its own, joins to the port."""
+    near, far = socket.socketpair()
+
+    def serve_link():
+        loop = connect(request)
+        channel = pointer(lib.ssh_channel_new(loop.session))
+        target = (text(LOOPBACK), port, text(LOOPBACK), 0)
+        call(loop.session, "ssh_channel_open_forward", channel, *target)
+        bridge = bridge_socket(channel, near)
+        loop.bridges.append(bridge)
+        loop.until(lambda: bridge.ended)
+        loop.end()
+
+    start(serve_link)
+    return far.detach()
 
 
 def log_in(session, request):
@@ -97,6 +118,25 @@ def execute(request):
         call(loop.session, "ssh_channel_request_exec", channel, text(request["command"]))
         exchange(loop, channel, request)
         return {"code": lib.ssh_channel_get_exit_status(channel)}
+    finally:
+        loop.end()
+
+
+def together(request):
+    loop = connect(request)
+    try:
+        running = []
+        for command, output in zip(request["commands"], request["outputs"]):
+            channel = pointer(lib.ssh_channel_new(loop.session))
+            call(loop.session, "ssh_channel_open_session", channel)
+            call(loop.session, "ssh_channel_request_exec", channel, text(command))
+            source = os.open(request["input"], os.O_RDONLY)
+            target = os.open(output, os.O_WRONLY | os.O_CREAT)
+            running.append(Bridge(channel, source, target, lambda: None))
+        loop.bridges.extend(running)
+        loop.until(lambda: all(bridge.target_ended for bridge in running))
+        codes = [lib.ssh_channel_get_exit_status(bridge.channel) for bridge in running]
+        return {"codes": codes}
     finally:
         loop.end()
 
@@ -168,6 +208,7 @@ def stop(request):
 
 ACTIONS = {
     "execute": execute,
+    "together": together,
     "reach": reach,
     "listen": listen,
     "stop": stop,
@@ -180,7 +221,9 @@ def answer(request):
         reply = ACTIONS[request["do"]](request)
     except Exception as error:
         reply = {"error": repr(error)}
-    print(json.dumps({"id": request["id"], **reply}), flush=True)
+    # In one piece: others answer at the same time.
+    sys.stdout.write(json.dumps({"id": request["id"], **reply}) + "\n")
+    sys.stdout.flush()
 
 
 for line in sys.stdin:

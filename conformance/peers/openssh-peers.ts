@@ -3,16 +3,19 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { askpass } from './askpass.ts'
+import { startDaemon } from './daemon.ts'
 import { temporaryFolder } from './folder.ts'
 import { byOptions } from './forwarder.ts'
 import { missing } from './installed.ts'
 import { startSshdWith } from './openssh.ts'
-import type { ForwardKind, Login, PeerClient, PeerServer } from './peer.ts'
-import { run } from './run.ts'
+import type { Executed, ForwardKind, Login, PeerClient, PeerServer } from './peer.ts'
+import { quoted } from './quoted.ts'
+import { type Ran, run } from './run.ts'
 import { skDummy } from './security-key.ts'
 import { madeUpPam, madeUpUser, pamMatrix } from './user.ts'
 
 const forwards: readonly ForwardKind[] = [
+  '-J',
   '-L to a TCP port',
   '-L to a Unix socket',
   '-R of a TCP port',
@@ -24,8 +27,10 @@ const security = skDummy === undefined ? [] : [`SecurityKeyProvider ${skDummy}`]
 
 /** The command line of ssh, without command. */
 function commandFor(login: Login, options: readonly string[]): readonly string[] {
-  const { port, username, proof, second, agent, forwardedAgent, rekeyBytes } = login
+  const { port, username, proof, second, through, agent, forwardedAgent, rekeyBytes } = login
+  const jump = through && commandFor(through, ['-W', `127.0.0.1:${port}`])
   const configuration = [
+    ...(jump === undefined ? [] : [`ProxyCommand ${quoted(jump)}`]),
     ...trusting(login),
     ...('key' in proof
       ? [
@@ -46,6 +51,32 @@ function commandFor(login: Login, options: readonly string[]): readonly string[]
   const settings = configuration.flatMap((option) => ['-o', option])
   return ['ssh', '-F', 'none', ...settings, ...options, '-p', `${port}`, `${username}@127.0.0.1`]
 }
+
+/** Runs commands over a connection that the first of them opens. */
+async function together(
+  login: Login,
+  commands: readonly string[],
+  stdin: Uint8Array,
+): Promise<readonly Executed[]> {
+  const control = ['-o', `ControlPath ${join(temporaryFolder(), 'control')}`]
+  const command = commandFor(login, [...control, '-M', '-N', '-o', 'LogLevel DEBUG1'])
+  // Options that come later do not count.
+  const loud = command.filter((word, at) => !/^LogLevel E/.test(word) && !isBefore(command, at))
+  const { daemon } = await startDaemon(loud, /Entering interactive session/)
+  try {
+    const shared = (one: string): Promise<Ran> =>
+      run([...commandFor(login, [...control, '-T']), one], { stdin })
+    return (await Promise.all(commands.map(shared))).map(executed)
+  } finally {
+    await daemon.stop()
+  }
+}
+
+/** Whether it is the `-o` in front of the log level that is left out. */
+const isBefore = (command: readonly string[], at: number): boolean =>
+  /^LogLevel E/.test(command[at + 1] ?? '')
+
+const executed = ({ code, stdout, stderr }: Ran): Executed => ({ code, stdout, problem: stderr })
 
 /** What it asks for, in order: the old password twice and the new one twice to change one. */
 function answersOf({ proof, second }: Login): readonly string[] {
@@ -70,15 +101,15 @@ export const ssh: PeerClient = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
   certificates: true,
-  forwards,
+  forwards: [...forwards, '-D'],
   usesAgent: true,
   forwardsAgent: true,
   securityKeys: 'by file',
   exec: async (login, command, stdin) => {
     const { env } = askpass(answersOf(login))
-    const ran = await run([...commandFor(login, ['-T']), command], { stdin, env })
-    return { code: ran.code, stdout: ran.stdout, problem: ran.stderr }
+    return executed(await run([...commandFor(login, ['-T']), command], { stdin, env }))
   },
+  together,
   ...byOptions(async (login, options) => ({ command: commandFor(login, ['-N', ...options]) })),
 }
 

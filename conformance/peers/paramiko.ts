@@ -6,7 +6,7 @@ import { type Library, pythonClient, pythonServer } from './python.ts'
 const abilities: Library['client'] & Library['server'] = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
-  forwards: forwardKinds,
+  forwards: forwardKinds.filter((kind) => kind !== '-D'),
   unable: {
     '-L to a Unix socket': 'it has no such channels',
     '-R of a Unix socket': 'it has no such channels',

@@ -46,7 +46,14 @@ def join(left, right):
 
 
 def connect(request):
-    transport = paramiko.Transport(socket.create_connection((LOOPBACK, request["port"])))
+    if "through" in request:
+        # It ends with the connection that it is a channel of.
+        outer = connect(request["through"])
+        place = (LOOPBACK, request["port"])
+        link = outer.open_channel("direct-tcpip", place, (LOOPBACK, 0))
+    else:
+        link = socket.create_connection((LOOPBACK, request["port"]))
+    transport = paramiko.Transport(link)
     try:
         transport.use_compression(True)
         if "rekeyBytes" in request:
@@ -101,6 +108,24 @@ def execute(request):
         channel.exec_command(request["command"])
         exchange(channel, request)
         return {"code": channel.recv_exit_status()}
+    finally:
+        transport.close()
+
+
+def together(request):
+    transport = connect(request)
+    codes = [None] * len(request["commands"])
+
+    def run(at):
+        channel = transport.open_session()
+        channel.exec_command(request["commands"][at])
+        exchange(channel, {"input": request["input"], "output": request["outputs"][at]})
+        codes[at] = channel.recv_exit_status()
+
+    try:
+        for thread in [start(run, at) for at in range(len(codes))]:
+            thread.join()
+        return {"codes": codes}
     finally:
         transport.close()
 
@@ -290,6 +315,7 @@ def accept(listener, request):
 
 ACTIONS = {
     "execute": execute,
+    "together": together,
     "reach": reach,
     "listen": listen,
     "stop": stop,

@@ -19,12 +19,17 @@ export type SecretMethod = 'password' | 'keyboard-interactive'
 /** An end of a forward: a TCP port of the loopback interface, or a Unix socket. */
 export type Place = { readonly port: number } | { readonly path: string }
 
-/** Which ways of forwarding there are, in OpenSSH's letters. */
+/**
+ * Which ways of forwarding there are, in OpenSSH's letters. With `-D` a client speaks SOCKS, with
+ * `-J` it reaches another server through the first.
+ */
 export const forwardKinds = [
   '-L to a TCP port',
   '-L to a Unix socket',
   '-R of a TCP port',
   '-R of a Unix socket',
+  '-D',
+  '-J',
 ] as const
 
 /** One of them. */
@@ -49,6 +54,8 @@ export interface Login {
   /** Instead: whose certificates it has to insist on, if it knows `certificates`. */
   readonly hostAuthority?: PublicKey
   readonly proof: KeyFile<Signer> | SecretProof
+  /** A server to reach the other one through, for clients that forward with `-J`. */
+  readonly through?: Login
   /** A password that is asked for once the key was taken. */
   readonly second?: string
   /** What to sign with, for clients that ask neither their key nor the server. */
@@ -109,6 +116,14 @@ export interface PeerClient extends Peer {
    * on until it is stopped.
    */
   readonly listen?: (login: Login, place: Place) => Promise<Forward>
+  /** Speaks SOCKS at a place of its own, until it is stopped. */
+  readonly socks?: (login: Login) => Promise<Forward>
+  /** Runs several commands at once on one connection, each with the same input. */
+  readonly together?: (
+    login: Login,
+    commands: readonly string[],
+    stdin: Uint8Array,
+  ) => Promise<readonly Executed[]>
   /** How it logs in with security keys, if it does. */
   readonly securityKeys?: 'by file' | 'by agent'
   readonly stop?: () => Promise<void>
@@ -154,6 +169,8 @@ export interface PeerServer extends Peer {
   readonly hostKeysMax?: number
   /** True if it refuses to stop listening on a port that it chose. */
   readonly keepsListening?: boolean
+  /** True if one direction of a forward does not end before the other. */
+  readonly endsWhole?: boolean
   /** Whose security keys it knows, if it knows such. */
   readonly securityKeys?: 'of users' | 'of users and hosts'
   readonly start: (setup: ServerSetup) => Promise<RunningPeer>

@@ -2,10 +2,12 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { startDaemon } from './daemon.ts'
 import { temporaryFolder } from './folder.ts'
 import { byOptions, type Forwarding } from './forwarder.ts'
 import { found, missing } from './installed.ts'
-import type { KeyFile, Login, PeerClient } from './peer.ts'
+import type { Executed, KeyFile, Login, PeerClient } from './peer.ts'
+import { quoted } from './quoted.ts'
 import { output, run } from './run.ts'
 import { type Answer, typedInTerminal } from './typing.ts'
 
@@ -31,7 +33,7 @@ function convert({ path }: Pick<KeyFile, 'path'>): Promise<string> {
 
 /** The command line of `plink`, without command, with settings of its own in its environment. */
 async function commandFor(
-  { port, username, hostKey, proof, second, agent, forwardedAgent, rekeyBytes }: Login,
+  { port, username, hostKey, proof, second, through, agent, forwardedAgent, rekeyBytes }: Login,
   options: readonly string[],
 ): ReturnType<Forwarding> {
   const folder = temporaryFolder()
@@ -52,11 +54,29 @@ async function commandFor(
       : ['-agent']
   const trust = [...(asks ? [] : ['-batch']), '-hostkey', hostKey.publicKey.fingerprint()]
   const forwarding = forwardedAgent === undefined ? [] : ['-A']
+  const jump = through && (await commandFor(through, ['-nc', `127.0.0.1:${port}`]))
+  const proxy = jump === undefined ? [] : ['-proxycmd', quoted(jump.command, jump.env)]
   const target = ['-P', `${port}`, `${username}@127.0.0.1`]
-  const all = [...trust, ...identity, ...forwarding, ...options, ...target]
+  const all = [...trust, ...identity, ...forwarding, ...proxy, ...options, ...target]
   return {
     command: [program('plink'), '-load', 'peer', ...all],
     env: { ...noNoise, PUTTYDIR: folder, SSH_AUTH_SOCK: agent ?? forwardedAgent ?? '' },
+  }
+}
+
+/** Runs commands over a connection that the first of them opens. */
+async function together(
+  login: Login,
+  commands: readonly string[],
+  stdin: Uint8Array,
+): Promise<readonly Executed[]> {
+  const { command, env = {} } = await commandFor(login, ['-share', '-T'])
+  const { daemon } = await startDaemon([...command, '-v', '-N'], /Access granted/, env)
+  try {
+    const ran = await Promise.all(commands.map((one) => run([...command, one], { stdin, env })))
+    return ran.map(({ code, stdout, stderr }) => ({ code, stdout, problem: stderr }))
+  } finally {
+    await daemon.stop()
   }
 }
 
@@ -81,7 +101,7 @@ export const plink: PeerClient = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
   certificates: 'of users',
-  forwards: ['-L to a TCP port', '-R of a TCP port'],
+  forwards: ['-L to a TCP port', '-R of a TCP port', '-D', '-J'],
   usesAgent: true,
   forwardsAgent: true,
   securityKeys: 'by agent',
@@ -94,5 +114,6 @@ export const plink: PeerClient = {
     const ran = await run([...plinked, command], { stdin, env })
     return { code: ran.code, stdout: ran.stdout, problem: ran.stderr }
   },
+  together,
   ...byOptions((login, options) => commandFor(login, ['-N', ...options])),
 }

@@ -14,7 +14,7 @@ const python = '/usr/bin/python3'
 
 /** What a script is told: `do` names its function. */
 type Request = Readonly<Record<string, unknown>> & {
-  readonly do: 'execute' | 'reach' | 'listen' | 'stop' | 'serve'
+  readonly do: 'execute' | 'together' | 'reach' | 'listen' | 'socks' | 'stop' | 'serve'
 }
 
 interface Reply {
@@ -22,6 +22,7 @@ interface Reply {
   readonly error?: string
   readonly code?: number
   readonly port?: number
+  readonly codes?: readonly number[]
 }
 
 /** A running script. It ends with this process, as its stdin does. */
@@ -66,7 +67,7 @@ class Script {
 /** What a role of a library can do. */
 type Abilities = Omit<
   PeerClient,
-  'name' | 'missing' | 'exec' | 'copy' | 'reach' | 'listen' | 'stop'
+  'name' | 'missing' | 'exec' | 'together' | 'copy' | 'reach' | 'listen' | 'socks' | 'stop'
 >
 
 /** How a library is found, and what it can do. */
@@ -122,14 +123,25 @@ export function pythonClient(library: Library): PeerClient {
         stop: async () => void (await ask('stop', login, { what: id })),
       }
     },
+    together: async (login, commands, stdin) => {
+      const { input } = data(stdin)
+      const outputs = commands.map(() => data(new Uint8Array()).output)
+      const { codes = [] } = await ask('together', login, { commands, input, outputs })
+      return codes.map((code, at) => ({ code, stdout: readFileSync(outputs[at] ?? '') }))
+    },
+    socks: async (login) => {
+      const { id, port = 0 } = await ask('socks', login, {})
+      return { place: { port }, stop: async () => void (await ask('stop', login, { what: id })) }
+    },
     stop: async () => script?.end(),
   }
 }
 
 /** A login as the scripts read it. */
-function told({ hostKey, hostAuthority, proof, ...rest }: Login): object {
+function told({ hostKey, hostAuthority, proof, through, ...rest }: Login): object {
   return {
     ...rest,
+    ...(through && { through: told(through) }),
     hostKey: publicFields(hostKey.publicKey),
     ...(hostAuthority && { hostAuthority: publicFields(hostAuthority) }),
     ...('key' in proof

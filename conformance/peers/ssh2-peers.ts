@@ -42,6 +42,7 @@ export function settingsFor(login: Login): ConnectConfig {
 }
 
 const forwards: readonly ForwardKind[] = [
+  '-J',
   '-L to a TCP port',
   '-L to a Unix socket',
   '-R of a TCP port',
@@ -49,8 +50,18 @@ const forwards: readonly ForwardKind[] = [
 ]
 
 /** A client that has logged in; the caller ends it. */
-function logIn(login: Login): Promise<ssh2.Client> {
-  const { proof } = login
+async function logIn(login: Login): Promise<ssh2.Client> {
+  const { proof, through } = login
+  if (through !== undefined) {
+    const jump = await logIn(through)
+    const sock = await new Promise<ClientChannel>((resolve, reject) =>
+      jump.forwardOut('127.0.0.1', 0, '127.0.0.1', login.port, (error, channel) =>
+        error === undefined ? resolve(channel) : reject(error),
+      ),
+    )
+    const inner = await openSsh2({ ...settingsFor(login), sock })
+    return inner.once('close', () => jump.end())
+  }
   const { secret = '', answers = [secret], newPassword = '' } = 'secret' in proof ? proof : {}
   const left = [...answers]
   return openSsh2(settingsFor(login), (made) => {
@@ -79,6 +90,14 @@ export const ssh2Client: PeerClient = {
     const client = await logIn(login)
     try {
       return await execSsh2(client, command, stdin)
+    } finally {
+      client.end()
+    }
+  },
+  together: async (login, commands, stdin) => {
+    const client = await logIn(login)
+    try {
+      return await Promise.all(commands.map((command) => execSsh2(client, command, stdin)))
     } finally {
       client.end()
     }
