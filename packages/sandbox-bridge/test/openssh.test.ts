@@ -1,6 +1,6 @@
 // Time limit: 240 s
 /** OpenSSH's programs against our server in front of a guest. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import {
   existsSync,
@@ -12,116 +12,26 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
-import { userInfo } from 'node:os'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
-import { generateKey, nodeSocket } from '@sandbox-ssh/protocol'
+import { generateKey } from '@sandbox-ssh/protocol'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { SshServer } from '../src/ssh-server.ts'
-import { memorySandbox, temporaryDirectory } from './memory-sandbox.ts'
+import { memorySandbox } from './memory-sandbox.ts'
+import { type Listening, listen, run, ssh, start, user } from './openssh.ts'
 import { within } from './within.ts'
 
-interface Context {
-  readonly port: number
+interface Context extends Listening {
   readonly directory: string
-  /** Where keys are and the clients' own files. */
-  readonly local: string
-  readonly options: readonly string[]
-  readonly server: SshServer
-  readonly close: () => Promise<void>
 }
-
-interface Result {
-  readonly code: number | null
-  readonly stdout: Buffer
-  readonly stderr: string
-}
-
-const user = userInfo().username
-
-async function listen(): Promise<Context> {
-  const { sandbox, directory } = memorySandbox()
-  const local = temporaryDirectory()
-  const key = generateKey('ed25519')
-  writeFileSync(join(local, 'id'), key.toOpenSsh(), { mode: 0o600 })
-  const server = await sandbox.ssh().prepareServer({
-    hostKeyPath: join(local, 'host_key'),
-    authorizedKeys: [key.publicKey],
-  })
-  const sockets = new Set<Socket>()
-  const listener: Server = createServer({ allowHalfOpen: true }, (socket) => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-    const peer = {
-      clientHost: socket.remoteAddress ?? '',
-      clientPort: socket.remotePort ?? 0,
-      serverHost: socket.localAddress ?? '',
-      serverPort: socket.localPort ?? 0,
-    }
-    server.serveConnection(nodeSocket(socket), { peer }).catch(() => {})
-  })
-  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
-  const { port } = listener.address() as AddressInfo
-  const [hostKey] = server.hostKeys
-  writeFileSync(join(local, 'known_hosts'), `[127.0.0.1]:${port} ${hostKey?.toString()}\n`)
-  const options = [
-    ...['-F', 'none', '-i', join(local, 'id')],
-    ...[
-      'IdentitiesOnly=yes',
-      'IdentityAgent=none',
-      `UserKnownHostsFile=${join(local, 'known_hosts')}`,
-      'GlobalKnownHostsFile=none',
-      'StrictHostKeyChecking=yes',
-      'BatchMode=yes',
-      'LogLevel=ERROR',
-    ].flatMap((option) => ['-o', option]),
-  ]
-  return {
-    port,
-    directory,
-    local,
-    options,
-    server,
-    close: async () => {
-      await server.close()
-      for (const socket of sockets) socket.destroy()
-      await new Promise((resolve) => listener.close(resolve))
-    },
-  }
-}
-
-function start(command: string, args: readonly string[]): ChildProcess {
-  return spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] })
-}
-
-async function run(
-  command: string,
-  args: readonly string[],
-  stdin: Uint8Array | string = '',
-): Promise<Result> {
-  const child = start(command, args)
-  const stdout: Buffer[] = []
-  let stderr = ''
-  child.stdout?.on('data', (chunk: Buffer) => stdout.push(chunk))
-  child.stderr?.on('data', (chunk: Buffer) => {
-    stderr += chunk.toString()
-  })
-  child.stdin?.on('error', () => {})
-  child.stdin?.end(stdin)
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
-  return { code, stdout: Buffer.concat(stdout), stderr }
-}
-
-const ssh = ({ options, port }: Context, args: readonly string[], stdin?: Uint8Array | string) =>
-  run('ssh', [...options, '-p', String(port), `${user}@127.0.0.1`, ...args], stdin)
 
 const test = suite('OpenSSH')
 
 function add(title: string, body: (context: Context) => Promise<void>): void {
   test(title, () =>
     within(60_000, async () => {
-      const context = await listen()
+      const { sandbox, directory } = memorySandbox()
+      const context = { ...(await listen(sandbox)), directory }
       try {
         await body(context)
       } finally {
