@@ -72,7 +72,7 @@ export async function startSshd(
     'KbdInteractiveAuthentication no',
     'Subsystem sftp internal-sftp',
     // Keeps bash from reading this machine's ~/.bashrc for every command, whatever may be in it.
-    'SetEnv SHLVL=1',
+    ...(configuration.some((line) => line.startsWith('SetEnv ')) ? [] : ['SetEnv SHLVL=1']),
     ...configuration,
   ]
   const { daemon, port } = await startSshdWith(all)

@@ -161,10 +161,15 @@ function readSettings(args: readonly string[]): Settings | string {
   }
 }
 
-/** Our own environment without what was meant for us. */
+/**
+ * Our own environment without what was meant for us: a program's terminal is none of ours, and the
+ * kernel gives the first process of a machine the home `/`, which is nobody's.
+ */
 function programEnvironment(): Record<string, string | undefined> {
-  const isOurs = (name: string) => name.startsWith('MSB_GUEST_')
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isOurs(name)))
+  const isOurs = (name: string, value: string | undefined): boolean =>
+    name.startsWith('MSB_GUEST_') || name === 'TERM' || (name === 'HOME' && value === '/')
+  const all = Object.entries(process.env)
+  return Object.fromEntries(all.filter(([name, value]) => !isOurs(name, value)))
 }
 
 function end(guest: { close(): void }): never {
