@@ -43,7 +43,8 @@ export function tablesOf(results: readonly Result[]): string {
     '## Algorithms with other implementations\n',
     'One at a time, with data that comes back: ⇄ their client with our server and our client with ' +
       'their server, → their client only, ← their server only, ✗ failed; a number refers to the ' +
-      'notes below.\n',
+      'notes below. Where a cell is empty the peer does not have it: it proposes it neither in its ' +
+      'KEXINIT nor, among certificates, knows such at all, as its own section says.\n',
     ...families.map((family) => matrix(family, rows, present)),
     ...present.map((peer) => section(peer, rows)),
     '## The built command, beside sshd\n',

@@ -1,10 +1,12 @@
 // Our agent client to ssh-agent, and ssh-add and ssh to an agent of ours.
 
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createConnection, createServer } from 'node:net'
 import { join } from 'node:path'
 import {
+  AuthenticationError,
   agentClient,
+  agentKeys,
   defaultCrypto,
   generateKey,
   Keyring,
@@ -93,6 +95,40 @@ client('keys and certificates in ssh-agent log in to sshd', async () => {
         await second.close()
         await agent.removeAll()
       }
+    })
+  } finally {
+    await sshd.daemon.stop()
+  }
+})
+
+client('of many keys in ssh-agent only those are offered that are asked for', async () => {
+  const sshd: Sshd = await startSshd(['MaxAuthTries 2'])
+  try {
+    await withAgent(async (agent, socket) => {
+      for (let count = 0; count < 4; count++) await agent.add(generateKey('ed25519'))
+      const known = await parsePrivateKey(readFileSync(sshd.identity, 'utf8'))
+      await agent.add(known)
+      const open = () => nodeSocket(createConnection(socket))
+      const tried: string[] = []
+      const trace = (line: string): void => {
+        if (/^> USERAUTH_REQUEST .* publickey/.test(line)) tried.push(line)
+      }
+      const all = await connectTo(sshd, { auth: [agentKeys(open)], trace }).catch(
+        (error: unknown) => error,
+      )
+      assert.match(String(all), /too many authentication failures/i)
+      tried.length = 0
+      const auth = [agentKeys(open, { only: [known.publicKey] })]
+      const login = await connectTo(sshd, { auth, trace })
+      assert.is((await login.run('echo in')).text(), 'in\n')
+      await login.close()
+      // It is asked whether it would do, and then signs.
+      assert.is(tried.length, 2)
+      const none = [agentKeys(open, { only: [generateKey('ed25519').publicKey] })]
+      tried.length = 0
+      const refused = await connectTo(sshd, { auth: none, trace }).catch((error: unknown) => error)
+      assert.instance(refused, AuthenticationError, String(refused))
+      assert.is(tried.length, 0)
     })
   } finally {
     await sshd.daemon.stop()

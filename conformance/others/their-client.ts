@@ -12,7 +12,7 @@ import { forwardsOfClient } from './forwards.ts'
 import { another, type Keys, keyFor } from './keys.ts'
 import { accepting, type OurServer, withOurServer } from './our-server.ts'
 import { proofsOfClient } from './proofs.ts'
-import { proposalOfClient } from './proposal.ts'
+import { type Proposal, proposalOfClient } from './proposal.ts'
 import { securityKeysOfClient } from './security-keys.ts'
 import { sessionsOfClient } from './sessions.ts'
 import { strictOfClient } from './strict.ts'
@@ -29,7 +29,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
   const { loadBytes = 5 * MiB } = client
   const rekeyed = (server: OurServer): void =>
     assert.ok(server.keyExchanges() >= 4, server.report())
-  const proposal = await proposalOfClient((port) => use(client, { ...login, port }, bytes(1)))
+  const proposal = await proposalOf(client, keys, login)
   const trial = (area: string, name: string, run: () => Promise<void>): Trial => ({
     ...{ area: `${areaOf.client}: ${area}`, name, run },
   })
@@ -117,6 +117,22 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
       signatures.filter((name) => !isCertified(name)),
     ),
   ]
+}
+
+/** What it proposes; to hosts with other keys, if that makes a difference to it. */
+async function proposalOf(
+  client: PeerClient,
+  { plain, authority }: Keys,
+  login: Omit<Login, 'port'>,
+): Promise<Proposal> {
+  const ask = (hosts: Partial<Login> = {}): Promise<Proposal> =>
+    proposalOfClient((port) => use(client, { ...login, port, ...hosts }, bytes(1)))
+  const first = await ask()
+  if (client.proposesKnown !== true) return first
+  const all = [first]
+  for (const { key } of plain) all.push(await ask({ hostKey: key }))
+  all.push(await ask({ hostAuthority: authority }))
+  return { ...first, hostKeys: [...new Set(all.flatMap(({ hostKeys }) => hostKeys))] }
 }
 
 interface Attempt {

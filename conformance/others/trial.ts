@@ -5,6 +5,7 @@ import type { PeerClient, PeerServer } from '../peers/peer.ts'
 import { pool, TRIALS_AT_ONCE } from '../pool.ts'
 import { recorded, recordUntried } from '../results.ts'
 import { within } from '../within.ts'
+import { completed } from './catalogue.ts'
 import { generateKeyFiles, type Keys, keyFor } from './keys.ts'
 import { clientTrials } from './their-client.ts'
 import { serverTrials } from './their-server.ts'
@@ -33,11 +34,13 @@ export async function tryPeers({ client, server, extra = [] }: Peers): Promise<v
   const keys = await generateKeyFiles()
   const atOnce = pool(TRIALS_AT_ONCE)
   let stopServer = async (): Promise<void> => {}
-  const asClient = await prepared(client, (peer) => clientTrials(peer, suited(peer, keys)))
+  const asClient = await prepared(client, async (peer) =>
+    completed('client', peer, await clientTrials(peer, suited(peer, keys))),
+  )
   const asServer = await prepared(server, async (peer) => {
     const { trials, stop } = await serverTrials(peer, suited(peer, keys))
     stopServer = stop
-    return trials
+    return completed('server', peer, trials)
   })
   for (const [peer, trials] of [...asClient, ...asServer]) {
     const test = suite(`${peer.name}: ${trials[0]?.area.split(':')[0] ?? ''}`)

@@ -13,6 +13,7 @@ const abilities: Library['client'] & Library['server'] = {
   certificates: true,
 }
 
+const byOneName = 'it names certificates for RSA by the name that means SHA-1'
 const misnamed = 'it names the algorithm of the key beside the certificate'
 
 const library: Library = {
@@ -25,7 +26,10 @@ const library: Library = {
     forwards: forwardKinds,
     usesAgent: true,
     securityKeys: 'by agent',
+    proposesKnown: true,
     unable: {
+      'user keys: rsa-sha2-512-cert-v01@openssh.com': byOneName,
+      'user keys: rsa-sha2-256-cert-v01@openssh.com': byOneName,
       'user keys: sk-ssh-ed25519-cert-v01@openssh.com': misnamed,
       'user keys: sk-ecdsa-sha2-nistp256-cert-v01@openssh.com': misnamed,
     },

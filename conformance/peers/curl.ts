@@ -4,7 +4,8 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { temporaryFolder } from './folder.ts'
-import type { PeerClient } from './peer.ts'
+import { forwardKinds, type PeerClient } from './peer.ts'
+import { because, hostCertificates, peerRekeys, questions, userCertificates } from './reasons.ts'
 import { run } from './run.ts'
 
 function absent(): string | undefined {
@@ -22,8 +23,14 @@ export function curl(scheme: 'sftp' | 'scp'): PeerClient {
     usesAgent: true,
     securityKeys: 'by agent',
     unable: {
-      'several questions in several rounds': oneAnswer,
-      'a wrong answer in the last round is refused': oneAnswer,
+      ...because(oneAnswer, questions),
+      ...because('it knows no certificates', [...userCertificates, ...hostCertificates]),
+      ...because('it copies files, and runs no commands', [
+        ...['exit status 0', 'exit status 1', 'exit status 42', 'exit status 255'],
+        ...['eight commands at once on one connection', 'forwarded to a command'],
+      ]),
+      ...because('it forwards nothing', forwardKinds),
+      [peerRekeys]: 'it cannot be told to',
       'a password is changed on demand': 'it ends when that is asked of it',
       'sk-ssh-ed25519@openssh.com': 'it does not know such keys',
       'sk-ecdsa-sha2-nistp256@openssh.com': 'it does not know such keys',

@@ -26,6 +26,7 @@ import { parsePrivateKey, type Signer } from '@sandbox-ssh/protocol'
 import { parseCommand } from './command.ts'
 import { portForwarding } from './dev-tunnels-tcp.ts'
 import type { Executed, KeyFile, Login, PeerClient, PeerServer } from './peer.ts'
+import { because, hostCertificates, questions, unixSockets, userCertificates } from './reasons.ts'
 
 /** All that the library has, forwarding included; keys anew after so many bytes. */
 function configuration(rekeyBytes?: number): SshSessionConfiguration {
@@ -132,9 +133,12 @@ export async function execDevTunnels(
 }
 
 const unable = {
+  ...because('it knows no certificates', [...userCertificates, ...hostCertificates]),
+  ...because('it has no such channels', unixSockets),
+  'forwarded to a command': 'it knows no agents',
   'keys exchanged anew by us several times under load':
     'it ends a connection on which the other side begins another key exchange',
-} as const
+}
 
 const forwards = ['-L to a TCP port', '-R of a TCP port', '-J'] as const
 
@@ -164,6 +168,8 @@ export const devTunnelsClient: PeerClient = {
   usualKey: 'ecdsa-sha2-nistp256',
   unable: {
     ...unable,
+    '-D': 'it does not speak SOCKS',
+    'that holds another key lets nobody in': 'it knows no agents',
     'a password is changed on demand': 'it waits for ever when that is asked of it',
   },
   forwards,
@@ -213,8 +219,7 @@ export const devTunnelsServer: PeerServer = {
   usualKey: 'ecdsa-sha2-nistp256',
   unable: {
     ...unable,
-    'several questions in several rounds': misplaced,
-    'a wrong answer in the last round is refused': misplaced,
+    ...because(misplaced, questions),
     'a password is changed on demand': 'it does not ask for it',
     'a key and then a password, of which neither is enough': 'one proof is enough to it',
   },

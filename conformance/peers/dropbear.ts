@@ -9,6 +9,14 @@ import { missing } from './installed.ts'
 import { freePort } from './openssh.ts'
 import type { ForwardKind, KeyFile, Login, PeerClient, PeerServer, RunningPeer } from './peer.ts'
 import { quoted } from './quoted.ts'
+import {
+  because,
+  hostCertificates,
+  peerRekeys,
+  questions,
+  unixSockets,
+  userCertificates,
+} from './reasons.ts'
 import { output, run } from './run.ts'
 import { typedBefore } from './typing.ts'
 import { madeUpUser } from './user.ts'
@@ -54,13 +62,26 @@ async function commandFor(
   }
 }
 
+const noCertificates = because('it knows no certificates', [
+  ...userCertificates,
+  ...hostCertificates,
+])
+const bothUnable = {
+  ...noCertificates,
+  [peerRekeys]: 'it does so after a gigabyte, and cannot be told otherwise',
+}
+
 const clientUnable = {
+  ...bothUnable,
+  ...because('its options name ports alone', unixSockets),
+  '-D': 'it does not speak SOCKS',
+  'eight commands at once on one connection': 'it runs one command on a connection',
   'a password is changed on demand': 'it ends when that is asked of it',
   'host keys: sk-ssh-ed25519@openssh.com': 'it hashes a part of the key alone',
   'host keys: sk-ecdsa-sha2-nistp256@openssh.com': 'it ends when it has to hash the key',
   'user keys: sk-ssh-ed25519@openssh.com': 'it asks its agent for no such key',
   'user keys: sk-ecdsa-sha2-nistp256@openssh.com': 'it ends when its agent has such a key',
-} as const
+}
 
 /** `dbclient`. */
 export const dbclient: PeerClient = {
@@ -103,8 +124,13 @@ export const dropbear: PeerServer = {
   forwardsAgent: true,
   securityKeys: 'of users',
   unable: {
-    'several questions in several rounds': noQuestions,
-    'a wrong answer in the last round is refused': noQuestions,
+    ...bothUnable,
+    ...because(noQuestions, [
+      ...questions,
+      'keyboard-interactive',
+      'a wrong keyboard-interactive is refused',
+    ]),
+    '-R of a Unix socket': 'it does not know such requests',
     'a password is changed on demand': 'it does not ask for it',
   },
   start: async (setup) => {

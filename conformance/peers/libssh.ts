@@ -2,6 +2,7 @@
 
 import { forwardKinds } from './peer.ts'
 import { type Library, pythonClient, pythonServer } from './python.ts'
+import { because, hostCertificates, userCertificates } from './reasons.ts'
 
 const library: Library = {
   name: 'libssh',
@@ -14,6 +15,8 @@ const library: Library = {
     forwards: forwardKinds.filter((kind) => kind !== '-D'),
     unable: {
       'a password is changed on demand': 'it does not know that message',
+      '-D': 'it does not speak SOCKS',
+      ...because('it knows no certificates of hosts', hostCertificates),
       '-R of a Unix socket': 'it has no function for it',
       'host keys: sk-ssh-ed25519@openssh.com': 'it does not give out what key it was shown',
       'host keys: sk-ecdsa-sha2-nistp256@openssh.com': 'it does not give out what key it was shown',
@@ -32,6 +35,7 @@ const library: Library = {
     forwards: forwardKinds.filter((kind) => kind !== '-D'),
     unable: {
       'a password is changed on demand': 'it does not ask for it',
+      ...because('it takes and shows none', [...userCertificates, ...hostCertificates]),
       '-L to a Unix socket': 'it does not know such requests',
       '-R of a Unix socket': 'it does not know such requests',
     },

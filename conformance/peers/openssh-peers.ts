@@ -10,6 +10,7 @@ import { missing } from './installed.ts'
 import { startSshdWith } from './openssh.ts'
 import type { Executed, ForwardKind, Login, PeerClient, PeerServer } from './peer.ts'
 import { quoted } from './quoted.ts'
+import { because } from './reasons.ts'
 import { type Ran, run } from './run.ts'
 import { skDummy } from './security-key.ts'
 import { madeUpPam, madeUpUser, pamMatrix } from './user.ts'
@@ -130,6 +131,8 @@ function trusting({ port, hostKey, hostAuthority }: Login): readonly string[] {
   ]
 }
 
+const hasQuestions = pamMatrix() !== undefined || process.env['CI'] !== undefined
+const secretsOfPam = ['keyboard-interactive', 'a wrong keyboard-interactive is refused']
 const oneAtATime = 'its PAM asks for one thing a round here: see above'
 
 /** `sshd`, with users, passwords and PAM of its own. */
@@ -137,10 +140,7 @@ export const sshd: PeerServer = {
   name: 'OpenSSH',
   missing: missing('openssh-server', ['sshd']) ?? missing('libnss-wrapper', ['libnss_wrapper.so']),
   // Without PAM it has no questions to ask.
-  secrets:
-    pamMatrix() !== undefined || process.env['CI'] !== undefined
-      ? ['password', 'keyboard-interactive']
-      : ['password'],
+  secrets: hasQuestions ? ['password', 'keyboard-interactive'] : ['password'],
   rekeys: true,
   certificates: true,
   forwards,
@@ -149,6 +149,7 @@ export const sshd: PeerServer = {
   unable: {
     'several questions in several rounds': oneAtATime,
     'a wrong answer in the last round is refused': oneAtATime,
+    ...(hasQuestions ? {} : because('libpam-wrapper is not installed', secretsOfPam)),
     'a password is changed on demand': 'it never asks for it by the message that there is',
   },
   start: async (setup) => {

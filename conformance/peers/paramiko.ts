@@ -2,14 +2,16 @@
 
 import { forwardKinds } from './peer.ts'
 import { type Library, pythonClient, pythonServer } from './python.ts'
+import { because, hostCertificates, unixSockets, userCertificates } from './reasons.ts'
 
 const abilities: Library['client'] & Library['server'] = {
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
   forwards: forwardKinds.filter((kind) => kind !== '-D'),
   unable: {
-    '-L to a Unix socket': 'it has no such channels',
-    '-R of a Unix socket': 'it has no such channels',
+    ...because('it has no such channels', unixSockets),
+    ...because('it knows no certificates of hosts', hostCertificates),
+    '-D': 'it does not speak SOCKS',
     'a password is changed on demand': 'it does not know that message',
   },
   forwardsAgent: true,
@@ -22,7 +24,10 @@ const library: Library = {
   probe: 'import paramiko',
   // It shows certificates of users, but checks none; it knows none of hosts.
   client: { ...abilities, usesAgent: true, securityKeys: 'by agent', certificates: 'of users' },
-  server: abilities,
+  server: {
+    ...abilities,
+    unable: { ...abilities.unable, ...because('it looks into no certificate', userCertificates) },
+  },
 }
 
 /** Its client. */

@@ -116,6 +116,8 @@ export interface PeerClient extends Peer {
    * on until it is stopped.
    */
   readonly listen?: (login: Login, place: Place) => Promise<Forward>
+  /** True if it proposes only such host keys as it knows of the host. */
+  readonly proposesKnown?: boolean
   /** Speaks SOCKS at a place of its own, until it is stopped. */
   readonly socks?: (login: Login) => Promise<Forward>
   /** Runs several commands at once on one connection, each with the same input. */

@@ -8,6 +8,7 @@ import { byOptions, type Forwarding } from './forwarder.ts'
 import { found, missing } from './installed.ts'
 import type { Executed, KeyFile, Login, PeerClient } from './peer.ts'
 import { quoted } from './quoted.ts'
+import { because, hostCertificates, unixSockets } from './reasons.ts'
 import { output, run } from './run.ts'
 import { type Answer, typedInTerminal } from './typing.ts'
 
@@ -105,6 +106,10 @@ export const plink: PeerClient = {
   usesAgent: true,
   forwardsAgent: true,
   securityKeys: 'by agent',
+  unable: {
+    ...because('it is told of authorities in its window alone', hostCertificates),
+    ...because('its options name ports alone', unixSockets),
+  },
   exec: async (login, command, stdin) => {
     const { command: plinked, env = {} } = await commandFor(login, ['-T'])
     const answers = answersOf(login.proof)

@@ -19,6 +19,7 @@ import ssh2, {
   type ServerChannel,
 } from 'ssh2'
 import type { ForwardKind, Login, PeerClient, PeerServer, ServerSetup } from './peer.ts'
+import { because, hostCertificates, peerRekeys, userCertificates } from './reasons.ts'
 import { execSsh2, listenSsh2, openSsh2, proves } from './ssh2.ts'
 
 /** Settings of a client for a login. */
@@ -83,6 +84,9 @@ export const ssh2Client: PeerClient = {
   forwardsAgent: true,
   securityKeys: 'by agent',
   unable: {
+    ...because('it knows no certificates', [...userCertificates, ...hostCertificates]),
+    [peerRekeys]: 'its client has no function for it',
+    '-D': 'it does not speak SOCKS',
     'sk-ssh-ed25519@openssh.com': 'it does not know such keys',
     'sk-ecdsa-sha2-nistp256@openssh.com': 'it does not know such keys',
   },
@@ -213,6 +217,8 @@ export const ssh2Server: PeerServer = {
   rekeys: true,
   forwards,
   unable: {
+    ...because('it knows no certificates', [...userCertificates, ...hostCertificates]),
+    'forwarded to a command': 'its server cannot open the channel for it',
     'diffie-hellman-group-exchange-sha256': 'its server proposes group exchange without having it',
   },
   start: async (setup) => {
