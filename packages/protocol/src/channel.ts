@@ -171,15 +171,16 @@ export class Channel implements Transport {
 
   /**
    * Next bytes of the peer, or undefined at its EOF or CLOSE. Rejects with SshError
-   * `SSH_CONNECTION_LOST` (or what ended the connection) if it was cut before that.
+   * `SSH_CONNECTION_LOST` (or what ended the connection) if it was cut before that. One call at a
+   * time; one given up by its signal takes nothing.
    */
-  read(): Promise<Uint8Array | undefined> {
-    return this.#take(this.#stdout)
+  read(options?: WaitOptions): Promise<Uint8Array | undefined> {
+    return this.#take(this.#stdout, options?.signal)
   }
 
   /** The same for the extended data of type stderr, which shares the window with `read`. */
-  readStderr(): Promise<Uint8Array | undefined> {
-    return this.#take(this.#stderr)
+  readStderr(options?: WaitOptions): Promise<Uint8Array | undefined> {
+    return this.#take(this.#stderr, options?.signal)
   }
 
   /**
@@ -377,9 +378,9 @@ export class Channel implements Transport {
     if (discard || inbox.ended || inbox.push(data)) this.#consume(data.length)
   }
 
-  #take(inbox: Inbox): Promise<Uint8Array | undefined> {
+  #take(inbox: Inbox, signal: AbortSignal | undefined): Promise<Uint8Array | undefined> {
     const waiting = inbox.bytes
-    const next = inbox.read()
+    const next = inbox.read(signal)
     const taken = waiting - inbox.bytes
     if (taken > 0) {
       this.#consume(taken)

@@ -13,7 +13,7 @@ import type { SshError } from './errors.ts'
 import { Backlog, type IncomingConnection, type Listener } from './io/listener.ts'
 import type { Link } from './link.ts'
 import type { ChannelId, Event } from './machine/event.ts'
-import type { WaitOptions } from './wait.ts'
+import { type WaitOptions, waitFor } from './wait.ts'
 import { OPEN_FAILURE } from './wire/numbers.ts'
 
 /** A channel that the server offers, because somebody connected to it. */
@@ -109,12 +109,13 @@ export class RemoteListener implements Listener, AsyncIterable<RemoteConnection>
 
   /**
    * Has the server stop listening. Connections that were accepted go on. Rejects with SshError
-   * `SSH_REQUEST_REFUSED` if the server would not; ours are refused from now on all the same.
+   * `SSH_REQUEST_REFUSED` if the server would not; ours are refused from now on all the same. A signal
+   * ends only the waiting for its answer.
    */
-  close(): Promise<void> {
+  close({ signal }: WaitOptions = {}): Promise<void> {
     this.#backlog.end()
     this.#closing ??= this.#forward.cancel(this)
-    return this.#closing
+    return waitFor(this.#closing, { signal, what: 'closing a listener' })
   }
 
   /** Closes it when the loop is left. */

@@ -115,14 +115,17 @@ export class RemoteProcess {
     return this.channel.readableStderr
   }
 
-  /** Next chunk of stdout, or undefined at its end; the fast way round `stdout`. */
-  read(): Promise<Uint8Array | undefined> {
-    return this.channel.read()
+  /**
+   * Next chunk of stdout, or undefined at its end; the fast way round `stdout`. One given up by its
+   * signal takes nothing, and leaves the program alone.
+   */
+  read(options?: WaitOptions): Promise<Uint8Array | undefined> {
+    return this.channel.read(options)
   }
 
   /** Next chunk of stderr, or undefined at its end. */
-  readStderr(): Promise<Uint8Array | undefined> {
-    return this.channel.readStderr()
+  readStderr(options?: WaitOptions): Promise<Uint8Array | undefined> {
+    return this.channel.readStderr(options)
   }
 
   /** Writes to stdin; see `Channel.write`. Rejects `SSH_CHANNEL_CLOSED` once the program ended. */

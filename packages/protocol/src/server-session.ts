@@ -68,7 +68,7 @@ export interface ServerSession {
   readonly stdout: WritableStream<Uint8Array>
   readonly stderr: WritableStream<Uint8Array>
   /** Next chunk of stdin, or undefined at its end. Rejects if the connection was lost. */
-  read(): Promise<Uint8Array | undefined>
+  read(options?: WaitOptions): Promise<Uint8Array | undefined>
   /** Writes to stdout; resolves when granted. Rejects with SshError `SSH_CHANNEL_CLOSED`. */
   write(chunk: Uint8Array): Promise<void>
   /** The same for stderr. */
@@ -224,10 +224,10 @@ class Session implements ServerSession {
     return this.#transport
   }
 
-  read(): Promise<Uint8Array | undefined> {
+  read(options?: WaitOptions): Promise<Uint8Array | undefined> {
     // A handler that ended its output and waits for the client to end too must not wait for ever.
     if (this.#stdoutEnded && this.#channel.readWouldWait) void this.#channel.close()
-    return this.#channel.read()
+    return this.#channel.read(options)
   }
 
   write(chunk: Uint8Array): Promise<void> {

@@ -67,6 +67,63 @@ for (const [name, wait] of Object.entries(waits)) {
   })
 }
 
+it('a read that is given up takes nothing, and the channel goes on', async () => {
+  const both = await connected({
+    server: {
+      exec: async (session) => {
+        const controller = new AbortController()
+        const waiting = rejection(session.read({ signal: controller.signal }))
+        controller.abort()
+        assert.is(codeOf(await waiting), 'SSH_ABORTED')
+        for (let chunk = await session.read(); chunk !== undefined; chunk = await session.read()) {
+          await Promise.all([session.write(chunk), session.writeStderr(chunk)])
+        }
+        return 0
+      },
+    },
+  })
+  const process = await both.client.exec('x')
+  for (const read of ['read', 'readStderr'] as const) {
+    assert.is(
+      codeOf(await rejection(process[read]({ signal: AbortSignal.abort() }))),
+      'SSH_ABORTED',
+    )
+    const controller = new AbortController()
+    const waiting = rejection(process[read]({ signal: controller.signal }))
+    controller.abort()
+    assert.is(codeOf(await waiting), 'SSH_ABORTED')
+  }
+  await process.write(new TextEncoder().encode('hello'))
+  const { signal } = new AbortController()
+  assert.is(new TextDecoder().decode(await process.read({ signal })), 'hello')
+  assert.is(new TextDecoder().decode(await process.readStderr({ signal })), 'hello')
+  await process.end()
+  assert.is(await process.read({ signal }), undefined)
+  assert.equal(await process.exit, { code: 0 })
+  await hangUp(both)
+})
+
+it('closing a listener is given up while the server does not answer', async () => {
+  let cancelled = (): void => {}
+  const both = await connected({
+    server: {
+      tcpipForward: async () => ({
+        port: 7,
+        accept: never,
+        close: () => new Promise<void>((resolve) => (cancelled = resolve)),
+      }),
+    },
+  })
+  const listener = await both.client.listen('', 0)
+  const controller = new AbortController()
+  const closing = rejection(listener.close({ signal: controller.signal }))
+  controller.abort()
+  assert.is(codeOf(await closing), 'SSH_ABORTED')
+  cancelled()
+  await listener.close()
+  await hangUp(both)
+})
+
 it('a channel that opens after it was given up is closed', async () => {
   let open: (() => void) | undefined
   const [ours, theirs] = memoryPair()

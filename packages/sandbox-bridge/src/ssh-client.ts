@@ -1,5 +1,6 @@
 /** The client of `SandboxSshOps`: programs, terminals and files in a sandbox, in one process. */
 import type { Client, ExitStatus, RunOptions } from '@sandbox-ssh/protocol'
+import type { OpenSftpOptions } from '@sandbox-ssh/sftp'
 import { signalNumber } from './agent/signals.ts'
 import { type NativeSession, nativeSession } from './native-session.ts'
 import type { Sandbox } from './sandbox.ts'
@@ -156,9 +157,9 @@ export class SshClient {
    * Opens an SFTP session.
    * @throws SshError `SSH_REQUEST_REFUSED` if the client was opened without SFTP
    */
-  async sftp(): Promise<SftpClient> {
+  async sftp(options: OpenSftpOptions = {}): Promise<SftpClient> {
     this.#requireOpen()
-    return SftpClient.open(this.#session.client)
+    return SftpClient.open(this.#session.client, options)
   }
 
   /** Ends everything that runs through this client, and the connection. */

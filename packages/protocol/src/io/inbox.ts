@@ -3,6 +3,7 @@
  * Adapters and channels are built on it; how much may be pushed is bounded by their callers.
  */
 import { type Deferred, deferred, rejected } from '../deferred.ts'
+import { aborted } from '../wait.ts'
 
 /** One direction of bytes, as a queue with an end. */
 export class Inbox {
@@ -96,15 +97,26 @@ export class Inbox {
     return chunk
   }
 
-  /** Next chunk, or undefined at the end; rejects after `fail`. One read at a time. */
-  read(): Promise<Uint8Array | undefined> {
+  /**
+   * Next chunk, or undefined at the end; rejects after `fail`. One read at a time; one given up by its
+   * signal takes nothing.
+   */
+  read(signal?: AbortSignal): Promise<Uint8Array | undefined> {
+    if (signal?.aborted) return rejected(aborted(signal))
     const chunk = this.take()
     if (chunk !== undefined) return Promise.resolve(chunk)
     if (this.#ended) {
       return this.#error === undefined ? Promise.resolve(undefined) : rejected(this.#error)
     }
     if (this.#waiting !== undefined) return rejected(new TypeError('a read is already pending'))
-    this.#waiting = deferred()
-    return this.#waiting.promise
+    const waiting = deferred<Uint8Array | undefined>()
+    this.#waiting = waiting
+    if (signal === undefined) return waiting.promise
+    const giveUp = (): void => {
+      if (this.#waiting === waiting) this.#waiting = undefined
+      waiting.reject(aborted(signal))
+    }
+    signal.addEventListener('abort', giveUp, { once: true })
+    return waiting.promise.finally(() => signal.removeEventListener('abort', giveUp))
   }
 }

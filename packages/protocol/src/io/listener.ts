@@ -1,7 +1,7 @@
 /** Where connections come in: what a forwarded port or socket is made of, at either end. */
 import { type Deferred, deferred, rejected } from '../deferred.ts'
 import { BACKLOG_MAX } from '../limits.ts'
-import { aborted, waitFor } from '../wait.ts'
+import { aborted, type WaitOptions, waitFor } from '../wait.ts'
 import type { Transport } from './transport.ts'
 
 /** A connection that came in. Whoever accepts it owns the transport. */
@@ -20,8 +20,11 @@ export interface IncomingConnection {
 export interface Listener {
   /** The TCP port that listens. Needed where the choice was left open. */
   readonly port?: number
-  /** The next connection, or undefined once no more will come. One call at a time. */
-  accept(): Promise<IncomingConnection | undefined>
+  /**
+   * The next connection, or undefined once no more will come. One call at a time; one given up by its
+   * signal loses no connection.
+   */
+  accept(options?: WaitOptions): Promise<IncomingConnection | undefined>
   /** Stops listening. Connections that were accepted go on; those that wait are dropped. */
   close(): Promise<void>
 }

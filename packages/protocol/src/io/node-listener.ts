@@ -66,7 +66,7 @@ export async function nodeListener(server: NodeServer): Promise<Listener> {
   const address = server.address()
   return {
     ...(typeof address === 'object' && address !== null && { port: address.port }),
-    accept: () => backlog.accept(),
+    accept: ({ signal } = {}) => backlog.accept(signal),
     async close() {
       backlog.end()
       server.close()
