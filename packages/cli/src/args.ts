@@ -15,6 +15,8 @@ import {
   parseDestination,
   parseDynamicForward,
   parseLocalForward,
+  parseRemoteForward,
+  type RemoteForward,
 } from './forward-spec.ts'
 import { CONNECT_HELP, RELAY_HELP, SSH_HELP } from './help.ts'
 import type { LogLevel } from './output.ts'
@@ -171,6 +173,7 @@ class ArgumentParser {
         detachKeys: options['detachKeys'],
         inactivityMs: inactivityOf(options),
         forwards: options['forward'] ?? [],
+        remoteForwards: options['remoteForward'] ?? [],
         forwardOnly: options['forwardOnly'] === true,
         stdioTo: options['stdioForward'],
       }
@@ -255,15 +258,15 @@ function addForwards(command: Command): void {
       add(parseDynamicForward),
     )
     .addOption(
-      new Option('-R, --remote-forward <[bind:]port:host:hostport>', 'not possible')
-        .hideHelp()
-        .argParser(() => {
-          throw new InvalidArgumentError(
-            "a sandbox's agent connects, and does not listen: no port inside can lead here.",
-          )
-        }),
+      new Option(
+        '-R, --remote-forward <port:host:hostport>',
+        "a port of the sandbox's loopback leads to host:hostport as seen from here (repeatable)",
+      ).argParser((text, before: readonly RemoteForward[] = []) => [
+        ...before,
+        checked(parseRemoteForward)(text),
+      ]),
     )
-    .option('-N, --forward-only', 'no shell and no command, only -L and -D')
+    .option('-N, --forward-only', 'no shell and no command, only -L, -D and -R')
     .addOption(
       new Option(
         '-W, --stdio-forward <host:port>',

@@ -1,6 +1,6 @@
 /** The commands of `msb`, complete and checked. */
 import type { PermittedAddress } from '@sandbox-ssh/protocol'
-import type { Destination, ForwardSpec } from './forward-spec.ts'
+import type { Destination, ForwardSpec, RemoteForward } from './forward-spec.ts'
 import type { ToolCommand } from './tool-args.ts'
 
 /** `msb ssh [connect] …`. */
@@ -19,6 +19,8 @@ export interface ConnectCommand {
   readonly inactivityMs: number | undefined
   /** Ports here that lead into the sandbox, `-L` and `-D`. */
   readonly forwards: readonly ForwardSpec[]
+  /** Ports inside that lead here, `-R`. */
+  readonly remoteForwards: readonly RemoteForward[]
   /** `-N`: no shell and no command, only forwards. */
   readonly forwardOnly: boolean
   /** `-W`: stdin and stdout are joined to this destination, instead of a session. */

@@ -23,6 +23,12 @@ export interface ForwardSpec {
 /** Where `msb ssh serve` listens unless it is told otherwise. */
 export const SERVER_PORT = 2222
 
+/** A port inside, 0 for a free one, that leads to a destination as it is seen from here. */
+export interface RemoteForward {
+  readonly port: number
+  readonly to: Destination
+}
+
 /** Loopback unless told otherwise: whoever reaches the port reaches into the sandbox. */
 const BIND_DEFAULT = '127.0.0.1'
 
@@ -34,6 +40,15 @@ export function parseLocalForward(text: string): ForwardSpec {
     throw new RangeError('it is [BIND:]PORT:HOST:HOSTPORT, with IPv6 addresses in brackets')
   }
   return { listen: listenAddress(host, port), to: { host: toHost, port: targetPort(toPort) } }
+}
+
+/** Reads `port:host:hostport`, also with a loopback address before it. Throws RangeError. */
+export function parseRemoteForward(text: string): RemoteForward {
+  const { listen, to } = parseLocalForward(text)
+  if (to !== undefined && ['127.0.0.1', 'localhost'].includes(listen.host)) {
+    return { port: listen.port, to }
+  }
+  throw new RangeError('in the sandbox only its loopback is listened on')
 }
 
 /** Reads `[bind:]port`. Throws RangeError. */

@@ -41,6 +41,7 @@ Examples:
   msb ssh devbox -L 8080:127.0.0.1:80             a shell, and a web server of the sandbox here
   msb ssh devbox -N -L 5432:127.0.0.1:5432 -D 1080
   msb ssh devbox -W 127.0.0.1:6379
+  msb ssh devbox -R 3128:127.0.0.1:3128           a proxy of this machine in the sandbox
 
 Forwards listen on 127.0.0.1 unless a bind address is given (* for all), and end with the session.
 `

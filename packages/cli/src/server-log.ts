@@ -80,6 +80,13 @@ function describe(event: ServerEvent): string {
       return `no connection to ${event.host}:${event.port}: ${event.reason}`
     case 'listen-refused':
       return `refused to listen on ${event.host}:${event.port} inside: ${event.reason}`
+    case 'listen-started':
+      return `listening on ${event.host}:${event.port} inside`
+    case 'listen-ended': {
+      const { host, port, ms, accepted, bytesIn, bytesOut } = event
+      const bytes = `${bytesIn} bytes in, ${bytesOut} out`
+      return `no longer listening on ${host}:${port} inside: ${ms} ms, ${accepted} came in, ${bytes}`
+    }
     case 'forward-started':
       return `connected to ${event.host}:${event.port}`
     case 'forward-ended': {

@@ -22,6 +22,7 @@ const connect = {
   detachKeys: undefined,
   inactivityMs: undefined,
   forwards: [],
+  remoteForwards: [],
   forwardOnly: false,
   stdioTo: undefined,
 }
@@ -204,8 +205,10 @@ test('several sandboxes make a gateway, each with a name for logins', () => {
   }
 })
 
-test('-R is refused with the reason', () => {
-  usage(['ssh', 'box', '-R', '8080:localhost:80'], /'-R, .* agent connects, and does not listen/)
+test('-R names a port of the loopback inside, and a destination from here', () => {
+  usage(['ssh', 'box', '-R', '*:8080:localhost:80'], /only its loopback is listened on/)
+  usage(['ssh', 'box', '-R', '8080'], /it is \[BIND:\]PORT:HOST:HOSTPORT/)
+  usage(['ssh', 'box', '-R', '8080:localhost:0'], /a port is a number from 1 to 65535/)
 })
 
 test('authorities, and the principals of their certificates', () => {

@@ -182,4 +182,24 @@ test('-N in a terminal ends with Ctrl-C', async () => {
   assert.ok(code === 130 || signal === 2, `${code}, ${signal}`)
 })
 
+test('-R leads from a port inside to here, and ends with the session', async () => {
+  // A network of its own, so that no port can be mistaken.
+  const inside = 'exec 3<>/dev/tcp/127.0.0.1/8123 && echo hello >&3 && head -1 <&3'
+  const args = ['ssh', 'local:own', '-R', `8123:127.0.0.1:${port}`]
+  const { code, stdout, stderr } = await msb([...args, '--', inside], { home })
+  assert.is(stdout.toString(), 'HELLO\n', stderr)
+  assert.is(stderr, `   ✓ Forwarding   8123 in the sandbox → 127.0.0.1:${port}\n`)
+  assert.is(code, 0)
+  // Nobody here: the program inside sees an end, and this side says why.
+  const lost = await msb(
+    ['ssh', 'local:own', '-R', '8124:127.0.0.1:1', '--', 'cat </dev/tcp/127.0.0.1/8124; sleep 1'],
+    { home },
+  )
+  assert.match(lost.stderr, /warn: 127\.0\.0\.1:1: .*ECONNREFUSED/)
+  const twice = await msb([...args, '-R', `8123:127.0.0.1:${port}`, '--', 'echo ran'], { home })
+  assert.match(twice.stderr, /error: cannot listen on port 8123 in the sandbox: .*\n$/)
+  assert.is(twice.code, 1)
+  assert.is(twice.stdout.length, 0)
+})
+
 test.run()

@@ -300,13 +300,36 @@ test('ssh -L leads to a Unix socket inside', async () => {
   await stop()
 })
 
-test('-R is refused by the client in its words, and by ours in the log', async () => {
-  const { port, says, stop } = await serve(['--debug'])
+test('ssh -R leads from a port or a socket inside to here, and the log knows', async () => {
+  const { port, stop, says } = await serve(['--debug'])
+  const here = createServer((socket) => socket.end('from here'))
+  here.listen(0, '127.0.0.1')
+  await once(here, 'listening')
+  const { port: ours } = here.address() as AddressInfo
+  for (const [wanted, path] of [
+    ['8123', '/dev/tcp/127.0.0.1/8123'],
+    ['/tmp/r.sock', ''],
+  ] as const) {
+    const more = ['-R', `${wanted}:127.0.0.1:${ours}`, '-o', 'ExitOnForwardFailure=yes']
+    const script = `require('net').connect('/tmp/r.sock').pipe(process.stdout)`
+    const look = path === '' ? `node -e "${script}"` : `cat < ${path}`
+    const { code, stdout, stderr } = await runSsh(port, look, key, 'root', more)
+    assert.is(stdout.toString(), 'from here', stderr)
+    assert.is(code, 0)
+  }
+  await says(/listening on \S*:8123 inside\n/)
+  await says(/no longer listening on \S*:8123 inside: \d+ ms, 1 came in, \d+ bytes in, \d+ out/)
+  here.close()
+  await stop()
+})
+
+test('-R is refused where forwards are bounded, and the log says why', async () => {
+  const { port, says, stop } = await serve(['--debug', '--permit-open', '127.0.0.1:1'])
   const more = ['-R', '8123:localhost:80', '-o', 'ExitOnForwardFailure=yes']
   const refused = await runSsh(port, 'true', key, 'root', more)
   assert.is(refused.code, 255)
   assert.match(refused.stderr, /remote port forwarding failed for listen port 8123/)
-  await says(/refused to listen on \S*:8123 inside: the agent of a sandbox connects/)
+  await says(/refused to listen on \S*:8123 inside: only some forwards are permitted/)
   await stop()
 })
 

@@ -17,13 +17,17 @@ import type { GlobalAnswer, Link } from './link.ts'
 import { splice } from './splice.ts'
 
 /** Decides where a server listens for a client; undefined refuses, as does what it throws. */
-export type ForwardHandler<T> = (request: T) => Listener | undefined | Promise<Listener | undefined>
+export type ForwardHandler<T> = (
+  request: T & { readonly username: string },
+) => Listener | undefined | Promise<Listener | undefined>
 
 /** What a server lets clients have it listen on. A handler that is absent refuses. */
 export interface ForwardHandlers {
   readonly tcpipForward: ForwardHandler<TcpipForward> | undefined
   readonly streamlocalForward: ForwardHandler<Pick<StreamlocalForward, 'path'>> | undefined
   readonly onError: (error: unknown) => void
+  /** Who is logged in. */
+  readonly username: () => string
 }
 
 type Opener = (connection: IncomingConnection) => Promise<Channel>
@@ -107,7 +111,7 @@ export class ServerForwards {
   async #ask<T>(handler: ForwardHandler<T> | undefined, request: T): Promise<Listener | undefined> {
     if (handler === undefined || this.#active.size >= FORWARDS_MAX) return undefined
     try {
-      return await handler(request)
+      return await handler({ ...request, username: this.#handlers.username() })
     } catch (error) {
       this.#handlers.onError(error)
       return undefined

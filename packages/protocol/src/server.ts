@@ -136,6 +136,7 @@ export class ServerConnection extends Connection {
       tcpipForward: options.tcpipForward,
       streamlocalForward: options.streamlocalForward,
       onError: (error) => this.#report(error),
+      username: () => this.#username,
     })
     link.start()
   }

@@ -1,5 +1,6 @@
 /** A guest behind an SSH server: what each request of a client becomes inside. */
 import {
+  type Listener,
   type ServerConnection,
   type ServerOptions,
   type ServerSession,
@@ -10,6 +11,7 @@ import {
 import type { PeerAddresses } from './environment.ts'
 import { openForward, refuse } from './forwarding.ts'
 import type { GuestConnection } from './guest-connection.ts'
+import { type ListenPlace, openGuestListener } from './guest-listener.ts'
 import { runScp } from './scp-session.ts'
 import { runSession, tellFailure } from './session.ts'
 import { ACCEPTED_ENV, nameFilter } from './settings.ts'
@@ -28,7 +30,7 @@ export interface GuestPolicy {
   readonly acceptEnv?: readonly string[] | undefined
   /**
    * Decides about connections made from inside the guest; default: any. With it none are made to Unix
-   * sockets, about which it could not decide.
+   * sockets, about which it could not decide, and nothing listens inside.
    */
   readonly permitOpen?: ((host: string, port: number) => boolean) | undefined
   /** Where the connection comes from, if that is known. */
@@ -37,7 +39,7 @@ export interface GuestPolicy {
   readonly onError?: ((error: unknown) => void) | undefined
 }
 
-type Forwards = 'directTcpip' | 'directStreamlocal'
+type Forwards = 'directTcpip' | 'directStreamlocal' | 'tcpipForward' | 'streamlocalForward'
 
 /**
  * The handlers for `serve` that put a guest behind one connection.
@@ -84,6 +86,11 @@ export function guestHandlers(
   const sftp = told((session) =>
     runSftp(session, guest, login(session), { readOnly, onError: policy.onError }),
   )
+  /** Who may connect to some places only is not met by whatever the sandbox sends. */
+  const listen = (place: ListenPlace, username: string): Promise<Listener> => {
+    if (policy.permitOpen !== undefined) refuse('only some forwards are permitted, and none inside')
+    return openGuestListener(guest, place, policy.user ?? username)
+  }
   return {
     exec,
     shell,
@@ -93,6 +100,8 @@ export function guestHandlers(
       if (policy.permitOpen !== undefined) refuse('this destination is not permitted')
       return openUnixForward(guest, path, policy.user ?? username)
     },
+    tcpipForward: ({ port, username }) => listen({ port }, username),
+    streamlocalForward: ({ path, username }) => listen({ path }, username),
     acceptEnv: nameFilter(policy.acceptEnv ?? ACCEPTED_ENV),
   }
 }

@@ -3,25 +3,22 @@
  * message for them, so an interpreter of the guest's makes them, as the user who is logged in.
  */
 import { ChannelOpenError, OPEN_FAILURE, type Transport } from '@sandbox-ssh/protocol'
-import type { AgentClient } from './agent/client.ts'
 import type { AgentProcess } from './agent/process.ts'
-import { findTool } from './file-tools.ts'
 import { openError, refuse } from './forwarding.ts'
 import type { GuestConnection } from './guest-connection.ts'
+import { complaint, findProgram, type GuestProgram } from './guest-programs.ts'
 
 /** A connection takes no longer than one to a port may. */
 const CONNECT_MS = 30_000
 /** `sun_path` of Linux without its zero. */
 const PATH_BYTES_MAX = 107
-/** Most that is kept of what went wrong. */
-const COMPLAINT_BYTES_MAX = 4096
 
 /**
  * Programs that connect to their last argument, say so with one byte, and then copy both ways until
  * the far side has ended: only with the end of a program does an agent tell the end of its output.
  * The near side may end before. Debian's smallest images have the first; images for a language have their own.
  */
-export const UNIX_CONNECTORS: readonly { readonly name: string; readonly args: string[] }[] = [
+export const UNIX_CONNECTORS: readonly GuestProgram[] = [
   {
     name: 'perl',
     args: [
@@ -96,7 +93,7 @@ export async function openUnixForward(
   try {
     const agent = await guest.agent()
     const { agentUser } = await guest.user(login)
-    const { command, args } = await findConnector(agent)
+    const { command, args } = await findProgram(agent, UNIX_CONNECTORS, 'a Unix socket')
     const env = new Map([['LC_ALL', 'C']])
     program = await agent.exec({ command, args: [...args, path], env, cwd: '/', user: agentUser })
   } catch (error) {
@@ -110,7 +107,7 @@ export async function openUnixForward(
   try {
     const first = await program.read()
     if (first !== undefined) return transportOf(program, first.subarray(1))
-    const said = await complaint(program)
+    const said = await complaint(program, 'connect failed')
     throw new ChannelOpenError(OPEN_FAILURE.CONNECT_FAILED, late ? 'connect timed out' : said)
   } catch (error) {
     throw error instanceof ChannelOpenError ? error : openError(error)
@@ -119,33 +116,11 @@ export async function openUnixForward(
   }
 }
 
-async function findConnector(
-  agent: AgentClient,
-): Promise<{ readonly command: string; readonly args: readonly string[] }> {
-  for (const { name, args } of UNIX_CONNECTORS) {
-    const command = await findTool(agent, name)
-    if (command !== undefined) return { command, args }
-  }
-  const names = UNIX_CONNECTORS.map(({ name }) => name).join(', ')
-  return refuse(`a Unix socket takes one of ${names} in the sandbox to connect to`)
-}
-
-/** What the program said at its end, in one line. */
-async function complaint(program: AgentProcess): Promise<string> {
-  const decoder = new TextDecoder()
-  let text = ''
-  for (let chunk = await program.readStderr(); chunk; chunk = await program.readStderr()) {
-    if (text.length < COMPLAINT_BYTES_MAX) text += decoder.decode(chunk, { stream: true })
-  }
-  const [line = ''] = text.trim().split('\n')
-  return line === '' ? 'connect failed' : line.slice(0, 200)
-}
-
 /** The program's streams; `first` was read already. Nothing of it is left when it is aborted. */
 function transportOf(program: AgentProcess, first: Uint8Array): Transport {
   let before: Uint8Array | undefined = first.length > 0 ? first : undefined
   // It says nothing any more that anybody could hear; unread it would wait.
-  const listening = complaint(program)
+  const listening = complaint(program, '')
   listening.catch(() => undefined)
   return {
     read: async () => {

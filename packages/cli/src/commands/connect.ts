@@ -18,7 +18,7 @@ import { whileRunning } from '../running.ts'
 import { type HandledSignal, handleSignals, signalExitCode } from '../signals.ts'
 import { reenterRawModeOnContinue } from '../terminal.ts'
 import { commandLine } from '../words.ts'
-import { type Forwards, joinStdio, openForwards } from './forward.ts'
+import { type Forwards, joinStdio, openForwards, openRemoteForwards } from './forward.ts'
 
 /** Runs the session and returns the exit code. */
 export async function connect(command: ConnectCommand, context: CommandContext): Promise<number> {
@@ -55,7 +55,9 @@ async function connectWith(
   const options = { whenUnsure: 'stop', client: clientOptions } as const
   return whileRunning(box, context, options, async (client) => {
     // A terminal in raw mode is the remote program's: lines of ours would tear its screen.
-    forwards.start(client.connection, (message) => output[raw ? 'debug' : 'warn'](message))
+    const onError = (message: string): void => output[raw ? 'debug' : 'warn'](message)
+    forwards.start(client.connection, onError)
+    await openRemoteForwards(client.connection, command.remoteForwards, context, onError)
     if (command.stdioTo !== undefined) {
       await joinStdio(client.connection, command.stdioTo)
       return 0

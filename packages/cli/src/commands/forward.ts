@@ -1,9 +1,10 @@
 /** Ports here that lead into the sandbox, and stdin and stdout that do. */
-import { type Client, nodeStreams, splice } from '@sandbox-ssh/protocol'
+import { connect as connectSocket } from 'node:net'
+import { type Client, nodeSocket, nodeStreams, splice, type Transport } from '@sandbox-ssh/protocol'
 import { type ForwardTarget, forwardSocks, forwardTo } from '@sandbox-ssh/sandbox-bridge'
 import type { CommandContext } from '../context.ts'
 import { CliError, explain } from '../failure.ts'
-import type { Destination, ForwardSpec } from '../forward-spec.ts'
+import type { Destination, ForwardSpec, RemoteForward } from '../forward-spec.ts'
 import { formatAddress, type OpenPort, openPort, warnUnlessLoopback } from '../listen.ts'
 
 /** Ports that are open and wait for a connection to the sandbox. */
@@ -51,6 +52,50 @@ export async function openForwards(
       }
     },
     close,
+  }
+}
+
+/**
+ * Has the sandbox listen, all of them or none, before anything runs in it. `onError` hears of
+ * connections that nobody takes here. They end with the client.
+ * @throws CliError naming the port
+ */
+export async function openRemoteForwards(
+  client: Client,
+  specs: readonly RemoteForward[],
+  { output }: CommandContext,
+  onError: (message: string) => void,
+): Promise<void> {
+  for (const { port, to } of specs) {
+    const listener = await client.listen('localhost', port).catch((cause: unknown) => {
+      const why = `cannot listen on port ${port} in the sandbox: ${explain(cause)}`
+      const hint = 'it may be in use there, or the sandbox lacks perl, python3 and node'
+      throw new CliError(`${why}; ${hint}`, { cause })
+    })
+    output.success('Forwarding', `${listener.port} in the sandbox → ${formatTarget(to)}`)
+    const serving = (async () => {
+      for await (const { transport } of listener) void joinHere(transport, to, onError)
+    })()
+    serving.catch((error: unknown) => onError(explain(error)))
+  }
+}
+
+async function joinHere(
+  transport: Transport,
+  to: Destination,
+  onError: (message: string) => void,
+): Promise<void> {
+  const socket = connectSocket({ ...to, allowHalfOpen: true, noDelay: true })
+  try {
+    await new Promise((resolve, reject) => {
+      socket.once('connect', resolve)
+      socket.once('error', reject)
+    })
+    await splice(transport, nodeSocket(socket))
+  } catch (error) {
+    onError(`${formatTarget(to)}: ${explain(error)}`)
+    transport.abort(error)
+    socket.destroy()
   }
 }
 

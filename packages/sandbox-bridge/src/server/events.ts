@@ -80,6 +80,15 @@ export type ServerEvent = EventSource &
     | ({ readonly type: 'forward-refused'; readonly reason: string } & Identity & ForwardSubject)
     /** A port or, with port 0 and a path as host, a socket that the client wanted inside. */
     | ({ readonly type: 'listen-refused'; readonly reason: string } & Identity & ForwardSubject)
+    | ({ readonly type: 'listen-started' } & Identity & ForwardSubject)
+    | ({
+        readonly type: 'listen-ended'
+        readonly ms: number
+        /** How many came in there. */
+        readonly accepted: number
+      } & Identity &
+        ForwardSubject &
+        Traffic)
     | ({ readonly type: 'forward-started' } & Identity & ForwardSubject)
     | ({ readonly type: 'forward-ended'; readonly ms: number } & Identity &
         ForwardSubject &

@@ -70,5 +70,7 @@ function refusing(reason: string): Handlers {
     subsystems: { sftp: session },
     directTcpip: forward,
     directStreamlocal: forward,
+    tcpipForward: forward,
+    streamlocalForward: forward,
   }
 }

@@ -5,12 +5,12 @@ import {
   decodeCertificate,
   type ExitResult,
   isCertificate,
+  type Listener,
   OPEN_FAILURE,
   type PermittedAddress,
   type PublicKey,
   type PublickeyDecision,
   type ServerAuthHandlers,
-  type ServerOptions,
   type ServerSession,
   type SessionHandler,
   SshError,
@@ -20,6 +20,7 @@ import type { guestHandlers } from '../serve-guest.ts'
 import type {
   CertificateIdentity,
   EventSource,
+  ForwardSubject,
   Identity,
   ServerEvent,
   ServerEventListener,
@@ -30,8 +31,7 @@ import { counted, type TrafficCount } from './traffic.ts'
 
 type GuestHandlers = ReturnType<typeof guestHandlers>
 /** What a visit serves. */
-type VisitHandlers = Required<Omit<GuestHandlers, 'acceptEnv'>> &
-  Required<Pick<ServerOptions, 'tcpipForward' | 'streamlocalForward'>>
+type VisitHandlers = Required<Omit<GuestHandlers, 'acceptEnv'>>
 type LoginRequest = Parameters<NonNullable<ServerAuthHandlers['publickey']>>[0]
 type Details<T> = T extends unknown ? Omit<T, keyof EventSource> : never
 
@@ -63,6 +63,8 @@ export class Visit {
   #sessions = 0
   #active = 0
   #onIdle: (() => void) | undefined
+  /** What was asked for before a session is there when its program begins, as with sshd. */
+  readonly #opening = new Set<Promise<unknown>>()
 
   constructor(options: VisitOptions) {
     this.#options = options
@@ -164,9 +166,10 @@ export class Visit {
           if (permitOpen !== undefined) prohibited('this destination is not permitted')
           return handlers().directStreamlocal?.(request, signal)
         }),
-      // SSH has no words for a refusal of this, so at least the log has.
-      tcpipForward: ({ host, port }) => this.#refuseToListen(host, port),
-      streamlocalForward: ({ path }) => this.#refuseToListen(path, 0),
+      tcpipForward: (request) =>
+        this.#listen(request.host, request.port, () => handlers().tcpipForward?.(request)),
+      streamlocalForward: (request) =>
+        this.#listen(request.path, 0, () => handlers().streamlocalForward?.(request)),
     }
   }
 
@@ -189,6 +192,7 @@ export class Visit {
     this.#active++
     let result: ExitResult | undefined
     try {
+      await Promise.allSettled(this.#opening)
       result = await run(governedSession(asked, options, count))
       return result
     } finally {
@@ -235,11 +239,61 @@ export class Visit {
     return untilGone(counted(transport, count), ended)
   }
 
-  #refuseToListen(host: string, port: number): undefined {
-    const { identity } = this.#require()
-    const reason = 'the agent of a sandbox connects, and does not listen'
-    this.emit({ type: 'listen-refused', host, port, reason, ...identity })
-    return undefined
+  /** SSH has no words for a refusal of this, so at least the log has. */
+  async #listen(
+    host: string,
+    wantedPort: number,
+    open: () => Listener | undefined | Promise<Listener | undefined>,
+  ): Promise<Listener | undefined> {
+    const { identity, options } = this.#require()
+    let listener: Listener
+    try {
+      if (!options.portForwarding) prohibited('forwarding is not allowed')
+      // Lines that name where one may go do not name what may come.
+      if (options.permitOpen !== undefined) prohibited('only some forwards are permitted')
+      const opening = Promise.resolve(open())
+      this.#opening.add(opening)
+      try {
+        listener = (await opening) ?? prohibited('forwarding is not allowed')
+      } finally {
+        this.#opening.delete(opening)
+      }
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.emit({ type: 'listen-refused', host, port: wantedPort, reason, ...identity })
+      return undefined
+    }
+    const subject = { ...identity, host, port: listener.port || wantedPort }
+    this.emit({ type: 'listen-started', ...subject })
+    return this.#traced(listener, subject)
+  }
+
+  /** Each connection counts as a forward does; what it listens on by itself holds up no end. */
+  #traced(listener: Listener, subject: Identity & ForwardSubject): Listener {
+    const startedMs = performance.now()
+    const count: TrafficCount = { bytesIn: 0, bytesOut: 0 }
+    let accepted = 0
+    return {
+      ...(listener.port === undefined ? {} : { port: listener.port }),
+      accept: async () => {
+        const next = await listener.accept()
+        if (next === undefined) return undefined
+        accepted++
+        this.#active++
+        let over = false
+        const ended = (): void => {
+          if (!over) this.#left()
+          over = true
+        }
+        return { ...next, transport: untilGone(counted(next.transport, count), ended) }
+      },
+      close: async () => {
+        const ms = Math.round(performance.now() - startedMs)
+        const traffic = { bytesIn: count.bytesOut, bytesOut: count.bytesIn }
+        this.emit({ type: 'listen-ended', ms, accepted, ...subject, ...traffic })
+        await listener.close()
+      },
+    }
   }
 
   #left(): void {
