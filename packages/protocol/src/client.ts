@@ -18,7 +18,7 @@ import { deferred, ignore } from './deferred.ts'
 import { verifyHostKeys } from './host-keys.ts'
 import type { Transport } from './io/transport.ts'
 import { Link, type RoleEvent } from './link.ts'
-import { Machine } from './machine/machine.ts'
+import { clientMachine } from './machine/client.ts'
 import type { RemoteProcess } from './process.ts'
 import { collect, type RunOptions, type RunResult, validateRun } from './run.ts'
 import {
@@ -114,7 +114,7 @@ export class Client extends Connection {
     const preferred = preferKnown(modern(crypto), options.hostKey.keyTypes)
     const common = machineOptions(options, crypto, preferred, carrier.inProcess)
     const link = new Link({
-      machine: new Machine({ role: 'client', username: options.username, ...common }),
+      machine: clientMachine({ username: options.username, ...common }),
       transport: carrier.transport,
       onEvent: (event) => this.#handle(event),
       onClosed: (error) => {

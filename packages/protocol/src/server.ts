@@ -14,7 +14,7 @@ import { type ChannelOpen, prohibit } from './join.ts'
 import type { PublicKey } from './keys/public-key.ts'
 import { type GlobalAnswer, Link, type RoleEvent } from './link.ts'
 import type { AuthRequest, AuthVerdict, Question } from './machine/event.ts'
-import { Machine } from './machine/machine.ts'
+import { serverMachine } from './machine/server.ts'
 import { nowMs } from './pump.ts'
 import { refusalTime } from './refusal-time.ts'
 import { Verdicts } from './server-auth.ts'
@@ -107,8 +107,7 @@ export class ServerConnection extends Connection {
     const crypto = options.crypto ?? defaultCrypto()
     const verdicts = new Verdicts(options.auth, (error) => this.#report(error))
     const link = new Link({
-      machine: new Machine({
-        role: 'server',
+      machine: serverMachine({
         ...machineOptions(options, crypto, modern(crypto), carrier.inProcess),
         hostKeys: options.hostKeys.map((signer) => signer.publicKey),
         authMethods: verdicts.methods,

@@ -4,13 +4,10 @@
  * arrive when, and turns every failure into a DISCONNECT and a last event.
  */
 import { assert } from '../assert.ts'
-import { ClientAuth } from '../auth/client.ts'
-import { ServerAuth } from '../auth/server.ts'
 import { Mux } from '../connection/mux.ts'
 import { DisconnectError, SshError } from '../errors.ts'
 import { PublicKey } from '../keys/public-key.ts'
 import {
-  AUTH_FAILURES_MAX,
   AUTH_REQUESTS_MAX,
   AUTHENTICATION_MS,
   CHANNELS_MAX,
@@ -48,6 +45,7 @@ import {
   serviceRequest,
   unimplemented,
 } from '../wire/transport.ts'
+import type { AuthHalf, MakeAuth } from './auth-half.ts'
 import type { Answers, Context, QuestionFields } from './context.ts'
 import type {
   AuthAttempt,
@@ -59,18 +57,11 @@ import type {
   QuestionId,
   SessionBinding,
 } from './event.ts'
+import { EXTENSION } from './extensions.ts'
 import type { MachineOptions } from './options.ts'
 import { isKnown, isPermitted, type Phase } from './permitted.ts'
 
 const USERAUTH = 'ssh-userauth'
-/** Extensions of RFC 8308 and OpenSSH's PROTOCOL that we tell or understand. */
-const EXTENSION = {
-  SIGNATURE_ALGORITHMS: 'server-sig-algs',
-  HOSTBOUND: 'publickey-hostbound@openssh.com',
-  PING: 'ping@openssh.com',
-  /** The server may tell its extensions anew once it knows the user. */
-  IN_AUTH: 'ext-info-in-auth@openssh.com',
-} as const
 const KNOWN_EXTENSIONS: ReadonlySet<string> = new Set(Object.values(EXTENSION))
 const NOTHING = new Uint8Array(0)
 const ascii = new TextEncoder()
@@ -98,7 +89,7 @@ export class Machine {
   readonly #writer: PacketWriter
   readonly #reader: PacketReader = new PacketReader()
   readonly #kex: KeyExchange
-  readonly #auth: ClientAuth | ServerAuth
+  readonly #auth: AuthHalf
   readonly #mux: Mux
   #phase: Phase = 'version'
   #identified = false
@@ -120,7 +111,7 @@ export class Machine {
   #serviceRequests = 0
 
   /** A client's begins to speak at once, a server's when the client has. Throws `TypeError` on options that make no sense. */
-  constructor(options: MachineOptions) {
+  constructor(options: MachineOptions, makeAuth: MakeAuth) {
     const { role, crypto } = options
     if (role === 'server' && (options.hostKeys ?? []).length === 0) {
       throw new TypeError('hostKeys: a server needs at least one')
@@ -142,7 +133,11 @@ export class Machine {
       requireStrict: options.requireStrictKex ?? false,
       newKeysSent: (initial) => this.#newKeysSent(initial),
     })
-    this.#auth = this.#makeAuth(context)
+    this.#auth = makeAuth(context, options, {
+      extensions: this.#extensions,
+      tellUserAlgorithms: (names) => this.#tellUserAlgorithms(names),
+      authenticated: (...who) => this.#authenticated(...who),
+    })
     this.#mux = new Mux(context, {
       windowBytes: options.windowBytes ?? WINDOW_BYTES,
       channelsMax: options.channelsMax ?? CHANNELS_MAX,
@@ -485,7 +480,7 @@ export class Machine {
         const { serviceName } = serviceAccept.decode(payload)
         if (serviceName !== USERAUTH) throw this.#unexpected(MSG.SERVICE_ACCEPT)
         this.#enter('authentication')
-        assert(this.#auth instanceof ClientAuth, 'only a client is granted a service')
+        assert(this.#auth.start !== undefined, 'only a client is granted a service')
         this.#auth.start()
       }
     }
@@ -623,35 +618,6 @@ export class Machine {
       emit: (event) => this.#emit(event),
       ask: (kind, fields, resume) => this.#ask(kind, fields, resume),
     }
-  }
-
-  #makeAuth(context: Context): ClientAuth | ServerAuth {
-    const { role, username = '' } = this.#options
-    if (role === 'client') {
-      return new ClientAuth(context, {
-        username,
-        signatureAlgorithms: () => {
-          const list = this.#extensions.get(EXTENSION.SIGNATURE_ALGORITHMS)
-          if (list === undefined) return undefined
-          // ssh2's server forgets the comma between these two.
-          const names = new TextDecoder().decode(list).replace('521rsa-', '521,rsa-')
-          return names.split(',')
-        },
-        hostbound: () => this.#extensions.has(EXTENSION.HOSTBOUND),
-        authenticated: (name, method) => this.#authenticated(name, method),
-      })
-    }
-    return new ServerAuth(context, {
-      methods: this.#options.authMethods ?? ['publickey'],
-      banner: this.#options.banner,
-      failuresMax: this.#options.authFailuresMax ?? AUTH_FAILURES_MAX,
-      userAlgorithms: (name) => this.#options.userAlgorithms?.(name),
-      tellAlgorithms: (names) => this.#tellUserAlgorithms(names),
-      authenticated: (name, method, publicKey) => {
-        this.#send(ServerAuth.success())
-        this.#authenticated(name, method, publicKey)
-      },
-    })
   }
 
   #authenticated(username: string, method: string, publicKey?: PublicKey): void {

@@ -10,7 +10,8 @@ import { defaultCrypto } from '../../src/crypto/native.ts'
 import { nobleCrypto } from '../../src/crypto/noble.ts'
 import { AuthenticationError, type DisconnectError, SshError } from '../../src/errors.ts'
 import { generateKey } from '../../src/keys/private-key.ts'
-import { Machine } from '../../src/machine/machine.ts'
+import { clientMachine } from '../../src/machine/client.ts'
+import { serverMachine } from '../../src/machine/server.ts'
 import { EXTRAS, makeKexinit } from '../../src/transport/negotiate.ts'
 import { PacketWriter } from '../../src/transport/packets.ts'
 import { DISCONNECT } from '../../src/wire/numbers.ts'
@@ -367,10 +368,10 @@ test('answers to questions nobody asked are refused', () => {
 test('a machine without what its role needs is refused', () => {
   const crypto = defaultCrypto()
   const common = { crypto, algorithms: modern(crypto), softwareVersion: 'x', nowMs: 0 }
-  assert.throws(() => new Machine({ ...common, role: 'server' }), /hostKeys/)
-  assert.throws(() => new Machine({ ...common, role: 'client' }), /username/)
+  assert.throws(() => serverMachine(common), /hostKeys/)
+  assert.throws(() => clientMachine(common), /username/)
   assert.throws(
-    () => new Machine({ ...common, role: 'client', username: 'x', softwareVersion: 'a b' }),
+    () => clientMachine({ ...common, username: 'x', softwareVersion: 'a b' }),
     /softwareVersion/,
   )
 })

@@ -5,9 +5,11 @@ import { modern } from '../../src/algorithms/modern.ts'
 import { defaultCrypto } from '../../src/crypto/native.ts'
 import type { CryptoProvider } from '../../src/crypto/provider.ts'
 import { generateKey, type PrivateKey } from '../../src/keys/private-key.ts'
+import { clientMachine } from '../../src/machine/client.ts'
 import type { AuthVerdict, Event, Question } from '../../src/machine/event.ts'
-import { Machine } from '../../src/machine/machine.ts'
+import type { Machine } from '../../src/machine/machine.ts'
 import type { MachineOptions } from '../../src/machine/options.ts'
+import { serverMachine } from '../../src/machine/server.ts'
 import { type Random, seededRandom } from './random.ts'
 
 export interface LinkOptions {
@@ -83,9 +85,8 @@ export class Pair {
       softwareVersion: 'sandbox-ssh_test',
       nowMs: 0,
     }
-    const client = new Machine({ role: 'client', username: 'ada', ...common, ...options.client })
-    const server = new Machine({
-      role: 'server',
+    const client = clientMachine({ username: 'ada', ...common, ...options.client })
+    const server = serverMachine({
       hostKeys: [hostKey.publicKey],
       ...common,
       ...options.server,

@@ -5,8 +5,8 @@ import { defaultCrypto } from '../../src/crypto/native.ts'
 import type { PublicKey } from '../../src/keys/public-key.ts'
 import type { Context } from '../../src/machine/context.ts'
 import type { AuthVerdict } from '../../src/machine/event.ts'
-import { Machine } from '../../src/machine/machine.ts'
 import type { MachineOptions } from '../../src/machine/options.ts'
+import { serverMachine } from '../../src/machine/server.ts'
 import { KeyExchange } from '../../src/transport/key-exchange.ts'
 import { PacketReader, PacketWriter } from '../../src/transport/packets.ts'
 import { serviceRequest } from '../../src/wire/transport.ts'
@@ -33,8 +33,7 @@ export class RawClient {
   ) {
     const crypto = defaultCrypto()
     const algorithms = modern(crypto)
-    const machine = new Machine({
-      role: 'server',
+    const machine = serverMachine({
       crypto,
       algorithms,
       softwareVersion: 'sandbox-ssh_test',
