@@ -8,7 +8,7 @@ import { byOptions, type Forwarding } from './forwarder.ts'
 import { found, missing } from './installed.ts'
 import type { Executed, KeyFile, Login, PeerClient } from './peer.ts'
 import { quoted } from './quoted.ts'
-import { because, hostCertificates, unixSockets } from './reasons.ts'
+import { because, unixSockets } from './reasons.ts'
 import { output, run } from './run.ts'
 import { type Answer, typedInTerminal } from './typing.ts'
 
@@ -34,7 +34,18 @@ function convert({ path }: Pick<KeyFile, 'path'>): Promise<string> {
 
 /** The command line of `plink`, without command, with settings of its own in its environment. */
 async function commandFor(
-  { port, username, hostKey, proof, second, through, agent, forwardedAgent, rekeyBytes }: Login,
+  {
+    port,
+    username,
+    hostKey,
+    hostAuthority,
+    proof,
+    second,
+    through,
+    agent,
+    forwardedAgent,
+    rekeyBytes,
+  }: Login,
   options: readonly string[],
 ): ReturnType<Forwarding> {
   const folder = temporaryFolder()
@@ -46,6 +57,14 @@ async function commandFor(
       ? [`DetachedCertificate=${proof.path}-cert.pub`]
       : []),
   ]
+  if (hostAuthority !== undefined) {
+    mkdirSync(join(folder, 'sshhostcas'))
+    const authority = [
+      `PublicKey=${Buffer.from(hostAuthority.blob).toString('base64')}`,
+      ...['Validity=*', 'PermitRSASHA1=0', 'PermitRSASHA256=1', 'PermitRSASHA512=1'],
+    ]
+    writeFileSync(join(folder, 'sshhostcas/authority'), `${authority.join('\n')}\n`)
+  }
   writeFileSync(join(folder, 'sessions/peer'), `${settings.join('\n')}\n`)
   const asks = answersOf(proof).length > 0
   const identity = !('key' in proof)
@@ -53,7 +72,8 @@ async function commandFor(
     : agent === undefined
       ? ['-noagent', '-i', await convert(proof), ...(second === undefined ? [] : ['-pw', second])]
       : ['-agent']
-  const trust = [...(asks ? [] : ['-batch']), '-hostkey', hostKey.publicKey.fingerprint()]
+  const expected = hostAuthority ? [] : ['-hostkey', hostKey.publicKey.fingerprint()]
+  const trust = [...(asks ? [] : ['-batch']), ...expected]
   const forwarding = forwardedAgent === undefined ? [] : ['-A']
   const jump = through && (await commandFor(through, ['-nc', `127.0.0.1:${port}`]))
   const proxy = jump === undefined ? [] : ['-proxycmd', quoted(jump.command, jump.env)]
@@ -101,13 +121,13 @@ export const plink: PeerClient = {
   missing: missing('putty-tools', ['plink', 'puttygen']),
   secrets: ['password', 'keyboard-interactive'],
   rekeys: true,
-  certificates: 'of users',
+  certificates: true,
+  proposesKnown: true,
   forwards: ['-L to a TCP port', '-R of a TCP port', '-D', '-J'],
   usesAgent: true,
   forwardsAgent: true,
   securityKeys: 'by agent',
   unable: {
-    ...because('it is told of authorities in its window alone', hostCertificates),
     ...because('its options name ports alone', unixSockets),
   },
   exec: async (login, command, stdin) => {
