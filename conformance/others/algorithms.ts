@@ -2,6 +2,7 @@
 
 import { type Algorithms, defaultCrypto, modern } from '@sandbox-ssh/protocol'
 import { zlibOpenssh } from '@sandbox-ssh/protocol/compression'
+import * as legacy from '@sandbox-ssh/protocol/legacy'
 import { umac64, umac64Etm, umac128, umac128Etm } from '@sandbox-ssh/protocol/umac'
 import type { PeerClient } from '../peers/peer.ts'
 import type { Proposal } from './proposal.ts'
@@ -18,8 +19,15 @@ export interface Choice {
 const sound = modern(defaultCrypto())
 const ours: Algorithms = {
   ...sound,
-  macs: [...sound.macs, umac128Etm, umac64Etm, umac128, umac64],
+  kex: [...sound.kex, legacy.group14Sha1],
+  hostKeys: [...sound.hostKeys, legacy.rsaSha1],
+  ciphers: [...sound.ciphers, legacy.aes256Cbc, legacy.aes192Cbc, legacy.aes128Cbc],
+  macs: [
+    ...[...sound.macs, umac128Etm, umac64Etm, umac128, umac64],
+    ...[legacy.hmacSha1Etm, legacy.hmacSha1],
+  ],
   compression: [zlibOpenssh],
+  userKeys: [...sound.userKeys, legacy.rsaSha1],
 }
 
 /** Every algorithm of ours that a peer proposes too. */
@@ -59,13 +67,22 @@ export function sharedSignatures(proposal: Proposal): readonly string[] {
     .map(({ name }) => name)
 }
 
+/** Leaves one algorithm for users to sign with. */
+export function narrowUserKeys(name: string): (algorithms: Algorithms) => Algorithms {
+  const userKeys = ours.userKeys.filter((spec) => spec.name === name)
+  return (algorithms) => ({ ...algorithms, userKeys })
+}
+
+/** RSA with SHA-1, which we verify but never make. */
+export const RSA_SHA1: string = legacy.rsaSha1.name
+
 /** Those that a client makes for its user, certified ones among them if it knows such. */
 export function signaturesOf(
   { certificates = false }: PeerClient,
   known: readonly string[],
 ): readonly string[] {
   const plain = known.filter((name) => !isCertified(name))
-  const shown = plain.map((name) => `${name}${CERTIFIED}`)
+  const shown = plain.filter((name) => name !== RSA_SHA1).map((name) => `${name}${CERTIFIED}`)
   const all = { true: known, 'of users': [...plain, ...shown], false: plain }
   return all[`${certificates}`]
 }
@@ -81,6 +98,7 @@ const kinds = {
   'ecdsa-sha2-nistp521': 'ecdsa-nistp521',
   'rsa-sha2-256': 'rsa-3072',
   'rsa-sha2-512': 'rsa-3072',
+  'ssh-rsa': 'rsa-3072',
 } as const
 
 const CERTIFIED = '-cert-v01@openssh.com'

@@ -6,7 +6,14 @@ import { bytes, sha256 } from '../data.ts'
 import { areaOf } from '../feature.ts'
 import type { KeyFile, Login, PeerClient } from '../peers/peer.ts'
 import { agentsOfClient } from './agents.ts'
-import { isCertified, shared, sharedSignatures, signaturesOf } from './algorithms.ts'
+import {
+  isCertified,
+  narrowUserKeys,
+  RSA_SHA1,
+  shared,
+  sharedSignatures,
+  signaturesOf,
+} from './algorithms.ts'
 import { unfitOfClient } from './certificates.ts'
 import { forwardsOfClient } from './forwards.ts'
 import { another, type Keys, keyFor } from './keys.ts'
@@ -39,7 +46,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
   const signatures = signaturesOf(client, sharedSignatures(proposal))
   return [
     ...shared(proposal)
-      .filter(({ name }) => knows(name))
+      .filter(({ family, name }) => knows(name) && !(family === 'host keys' && name === RSA_SHA1))
       .map(({ family, name, narrow }) =>
         trial(family, name, () =>
           succeed(client, keys, {
@@ -55,12 +62,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
         succeed(client, keys, {
           proof: keyFor(name, 'user', keys),
           signature: name,
-          options: {
-            algorithms: (algorithms) => ({
-              ...algorithms,
-              userKeys: algorithms.userKeys.filter((spec) => spec.name === name),
-            }),
-          },
+          options: { algorithms: narrowUserKeys(name) },
         }),
       ),
     ),
@@ -114,7 +116,7 @@ export async function clientTrials(client: PeerClient, keys: Keys): Promise<read
     ...agentsOfClient(
       client,
       keys,
-      signatures.filter((name) => !isCertified(name)),
+      signatures.filter((name) => !isCertified(name) && name !== RSA_SHA1),
     ),
   ]
 }

@@ -18,7 +18,7 @@ import { bytes, sha256 } from '../data.ts'
 import { areaOf } from '../feature.ts'
 import type { PeerServer, RunningPeer, SecretMethod } from '../peers/peer.ts'
 import { agentsOfServer } from './agents.ts'
-import { isCertified, kindOf, shared, sharedSignatures } from './algorithms.ts'
+import { isCertified, kindOf, RSA_SHA1, shared, sharedSignatures } from './algorithms.ts'
 import { unfitOfServer } from './certificates.ts'
 import { forwardsOfServer } from './forwards.ts'
 import { another, type Keys, keyFor } from './keys.ts'
@@ -77,16 +77,18 @@ export async function serverTrials(
         }),
       ),
     ),
-    ...sharedSignatures({ ...proposal, hostKeys }).map((name) =>
-      trial('user keys', name, () => {
-        const { key, certificate } = keyFor(name, 'user', keys)
-        const signer = certificate === undefined ? key : certified(key, certificate)
-        const { publicKey } = signer
-        const sign: Signer['sign'] = (data) => signer.sign(data, name)
-        const auth = [publickey({ publicKey, algorithms: [name], sign })]
-        return succeed(server, keys, { options: { auth } })
-      }),
-    ),
+    ...sharedSignatures({ ...proposal, hostKeys })
+      .filter((name) => name !== RSA_SHA1)
+      .map((name) =>
+        trial('user keys', name, () => {
+          const { key, certificate } = keyFor(name, 'user', keys)
+          const signer = certificate === undefined ? key : certified(key, certificate)
+          const { publicKey } = signer
+          const sign: Signer['sign'] = (data) => signer.sign(data, name)
+          const auth = [publickey({ publicKey, algorithms: [name], sign })]
+          return succeed(server, keys, { options: { auth } })
+        }),
+      ),
     working('5 MiB each way', { length: 5 * MiB }),
     working('keys exchanged anew by us several times under load', {
       length: loadBytes,

@@ -12,14 +12,16 @@ export async function withAgent(
   options: readonly string[] = [],
 ): Promise<void> {
   const socket = join(temporaryFolder(), 'agent')
-  // It says nothing on stderr when it is ready; that its socket is there tells.
+  // It says nothing on stderr when it is ready, and does not listen yet when its socket is there:
+  // ssh-add ends with 2 as long as nobody answers.
   const { daemon } = await startDaemon(
     [
       'sh',
       '-c',
-      `ssh-agent -D -a ${socket} ${options.join(' ')} & child=$!; trap "kill $child" TERM; while ! test -S ${socket}; do sleep 0.02; done; echo ready >&2; wait $child; wait`,
+      `ssh-agent -D -a ${socket} ${options.join(' ')} & child=$!; trap "kill $child" TERM; until ssh-add -l >/dev/null 2>&1 || test $? = 1; do sleep 0.02; done; echo ready >&2; wait $child; wait`,
     ],
     /ready/,
+    { SSH_AUTH_SOCK: socket },
   )
   const agent = agentClient(nodeSocket(createConnection(socket)))
   try {
