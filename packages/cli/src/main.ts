@@ -16,7 +16,7 @@ import type { CommandContext } from './context.ts'
 import { EXIT_LOCAL_ERROR, EXIT_USAGE, exitCodeOf, explain } from './failure.ts'
 import { Output, wantsColor } from './output.ts'
 import { print } from './print.ts'
-import { restoreTerminalOnExit } from './terminal.ts'
+import { leave, restoreTerminalOnExit } from './terminal.ts'
 import { VERSION } from './version.ts'
 
 async function main(): Promise<number> {
@@ -34,7 +34,7 @@ async function main(): Promise<number> {
     if (process.stdin.isTTY) process.stdin.setRawMode(false)
     output.error(`unexpected: ${explain(error)}`)
     if (logLevel === 'trace' && error instanceof Error) stderr.write(`${error.stack}\n`)
-    process.exit(EXIT_LOCAL_ERROR)
+    leave(EXIT_LOCAL_ERROR)
   }
   process.on('uncaughtException', unforeseen)
   process.on('unhandledRejection', unforeseen)
@@ -82,4 +82,4 @@ restoreTerminalOnExit()
 process.stdout.on('error', () => undefined)
 process.stderr.on('error', () => undefined)
 // Everything was written and awaited; what may still be open, such as stdin, is of no interest.
-process.exit(await main())
+leave(await main())

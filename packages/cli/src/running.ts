@@ -3,6 +3,7 @@ import type { Sandbox, SandboxRun, SshClient, SshClientOptions } from '@sandbox-
 import type { CommandContext } from './context.ts'
 import { explain } from './failure.ts'
 import { type HandledSignal, handleSignals, signalExitCode } from './signals.ts'
+import { leave } from './terminal.ts'
 
 /** Time for a connection to end by itself after the work. */
 const CLOSE_MS = 2000
@@ -118,7 +119,7 @@ export async function whileServed(
 function endAtSignal(end: () => Promise<void>): () => void {
   return handleSignals(SIGNALS, (signal) => {
     if (process.listenerCount(signal) > 1) return
-    void end().finally(() => process.exit(signalExitCode(signal)))
+    void end().finally(() => leave(signalExitCode(signal)))
   })
 }
 

@@ -1,11 +1,13 @@
 /** Interactive sessions in a pseudo-terminal, as a person would use them. */
 // Time limit: 240 s
+import { spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
   endTerminals,
+  finished,
   inTerminal,
   msbEnv,
   msbPath,
@@ -136,5 +138,22 @@ test('errors before the session leave the terminal alone and are one line', asyn
   await run.exit
 })
 test.after(endTerminals)
+
+test('a terminal that is closed ends the session by SIGHUP, and nothing crashes', async () => {
+  // What holds the master of the terminal is killed, as a window is whose program crashes.
+  const holder = [
+    'import os, pty, sys, select',
+    'pid, fd = pty.fork()',
+    'if pid == 0: os.execv(sys.argv[1], sys.argv[1:])',
+    'text = b""',
+    'while not text.rstrip().endswith((b"$", b"#")): text += os.read(fd, 4096)',
+    'os.close(fd)',
+    'print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))',
+  ].join('\n')
+  const args = ['-c', holder, process.execPath, msbPath, 'ssh', 'local:box']
+  const child = spawn('python3', args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const { stdout } = await finished(child)
+  assert.is(stdout.toString(), '-1\n')
+})
 
 test.run()
