@@ -28,6 +28,7 @@ export interface Hello {
  */
 export async function handshake(transport: Transport, decoder: FrameDecoder): Promise<Hello> {
   const preamble = await takeRaw(transport, decoder, 8)
+  refuseText(preamble)
   const first = readUint32(preamble, 0)
   const second = readUint32(preamble, 4)
   const legacy =
@@ -64,6 +65,19 @@ function hello(prologue: Prologue, body: Uint8Array): Hello {
     if (!(error instanceof PayloadError)) throw error
     throw new AgentError('protocol', `the relay's ready frame is broken: ${error.message}`)
   }
+}
+
+/**
+ * Words for people come where a command has something to say before it starts, a login shell's
+ * greeting for one. No range of ids looks like them.
+ * @throws AgentError `protocol`
+ */
+function refuseText(preamble: Uint8Array): void {
+  if (preamble.some((byte) => (byte < 0x20 && byte !== 0x0a && byte !== 0x0d) || byte > 0x7e))
+    return
+  const text = printable(new TextDecoder('latin1').decode(preamble))
+  const message = `what answers does not speak the agent protocol: it began with ${text}`
+  throw new AgentError('protocol', message)
 }
 
 /** Ids per client of a legacy relay, which has 16 slots. */

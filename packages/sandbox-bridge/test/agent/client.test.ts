@@ -128,6 +128,12 @@ test('a relay that is full, mute, broken or talks something else is a clear erro
     await against((peer) => write(peer, new TextEncoder().encode('SSH-2.0-OpenSSH_9.2\r\n'))),
     'protocol',
   )
+  const [shell, ours] = memoryPair()
+  write(shell, new TextEncoder().encode('Welcome to box!\r\n'))
+  assert.match(
+    `${await rejection(AgentClient.connect(ours))}`,
+    /what answers does not speak the agent protocol: it began with "Welcome "$/,
+  )
   const abort = new AbortController()
   const pending = AgentClient.connect(memoryPair()[1], { signal: abort.signal })
   abort.abort()
