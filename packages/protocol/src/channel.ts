@@ -192,7 +192,25 @@ export class Channel implements Transport {
     return this.#write(chunk, 0)
   }
 
-  /** The same as extended data of type stderr, which servers send. */
+  /**
+   * The same as extended data of type stderr, which servers send.
+   *
+   * @example
+   * // A channel type of one's own, with two streams to the client.
+   * const client = await pair({
+   *   channels: {
+   *     'two-streams@example.com': async (channel) => {
+   *       await channel.writeStderr(new TextEncoder().encode('progress'))
+   *       await channel.write(new TextEncoder().encode('result'))
+   *       await channel.close()
+   *     },
+   *   },
+   * })
+   * const channel = await client.openChannel('two-streams@example.com')
+   * console.log(new TextDecoder().decode(await channel.read())) // result
+   * channel.discardStderr()
+   * await channel.close()
+   */
   writeStderr(chunk: Uint8Array): Promise<void> {
     return this.#write(chunk, EXTENDED_DATA.STDERR)
   }
@@ -244,6 +262,18 @@ export class Channel implements Transport {
    * A request with an answer: true if the peer granted it. Rejects with SshError
    * `SSH_CHANNEL_CLOSED` if the channel closes first, `SSH_LIMIT` if too many are waiting,
    * `SSH_TIMEOUT` if no answer comes in time.
+   *
+   * @example
+   * import { requests } from '@sandbox-ssh/protocol'
+   *
+   * // What `Client.exec` does, by hand.
+   * const channel = await client.session()
+   * channel.notify('env', requests.environment.encode({ name: 'LANG', value: 'C.UTF-8' }))
+   * const command = new TextEncoder().encode('echo by hand')
+   * console.log(await channel.request('exec', requests.exec.encode({ command }))) // true
+   * console.log(new TextDecoder().decode(await channel.read()).trim()) // by hand
+   * channel.discard()
+   * channel.abort()
    */
   request(name: string, data: Uint8Array = NOTHING, options: WaitOptions = {}): Promise<boolean> {
     const { signal } = options
@@ -271,6 +301,15 @@ export class Channel implements Transport {
    * Lets the peer have so many bytes on their way to us, if that is more than before: what one
    * direction carries in a second is at most the window divided by the round trip. Costs as much
    * memory while nobody reads. Throws RangeError above 64 MiB.
+   *
+   * @example
+   * const channel = await client.directTcpip('localhost', 7)
+   * // 100 Mbit/s over 200 ms need 2.5 MB under way.
+   * channel.widen(4 * 1024 * 1024)
+   * await channel.write(new Uint8Array(1000))
+   * await channel.flushed()
+   * console.log((await channel.read())?.length) // 1000
+   * await channel.close()
    */
   widen(windowBytes: number): void {
     if (!Number.isInteger(windowBytes) || windowBytes > WINDOW_BYTES_MAX) {

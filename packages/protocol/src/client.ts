@@ -182,7 +182,20 @@ export class Client extends Connection {
     return this.#sessions.start(REQUEST.EXEC, exec.encode({ command: bytes }), options)
   }
 
-  /** Starts the user's shell. */
+  /**
+   * Starts the user's shell.
+   *
+   * @example
+   * const client = await pair({
+   *   shell: async (session) => {
+   *     await session.write(new TextEncoder().encode(`${session.pty?.columns} columns`))
+   *     return 0
+   *   },
+   * })
+   * const shell = await client.shell({ pty: { columns: 132 }, stderr: 'merge' })
+   * console.log(new TextDecoder().decode(await shell.read())) // 132 columns
+   * console.log((await shell.exit).code) // 0
+   */
   shell(options: ExecOptions = {}): Promise<RemoteProcess> {
     return this.#sessions.start(REQUEST.SHELL, new Uint8Array(0), options)
   }
@@ -210,6 +223,13 @@ export class Client extends Connection {
    * Promises the server that no more sessions will be opened (`no-more-sessions@openssh.com`), so
    * that nobody who gets hold of the connection can run anything. Further attempts reject with
    * SshError `SSH_REQUEST_REFUSED`; forwards go on.
+   *
+   * @example
+   * client.noMoreSessions()
+   * const refused = await client.run('echo hello').catch((error) => error.code)
+   * console.log(refused) // SSH_REQUEST_REFUSED
+   * // Forwards go on.
+   * await (await client.directTcpip('localhost', 7)).close()
    */
   noMoreSessions(): void {
     this.#sessions.noMore()
@@ -235,6 +255,16 @@ export class Client extends Connection {
   /**
    * Has the server connect to a Unix socket on its side (OpenSSH's PROTOCOL §2.4). As
    * `directTcpip` otherwise.
+   *
+   * @example
+   * import { memoryPair } from '@sandbox-ssh/protocol'
+   *
+   * const [docker, far] = memoryPair()
+   * const client = await pair({ directStreamlocal: () => far })
+   * const channel = await client.directStreamlocal('/run/docker.sock')
+   * await channel.write(new TextEncoder().encode('GET /_ping'))
+   * console.log(new TextDecoder().decode(await docker.read())) // GET /_ping
+   * await Promise.all([channel.close(), docker.close()])
    */
   async directStreamlocal(path: string, options: WaitOptions = {}): Promise<Channel> {
     requireString(path, 'path')

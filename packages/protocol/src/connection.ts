@@ -47,7 +47,16 @@ export abstract class Connection {
     return this.#link.openChannel(type, typeSpecific, { ...CONNECTION_CHANNEL, signal })
   }
 
-  /** A global request with a reply. Rejects with SshError `SSH_REQUEST_REFUSED` on failure. */
+  /**
+   * A global request with a reply. Rejects with SshError `SSH_REQUEST_REFUSED` on failure.
+   *
+   * @example
+   * // Whoever does not know a request refuses it; that, too, is a sign of life.
+   * const answer = await client
+   *   .globalRequest('made-up@example.com')
+   *   .catch((error) => error.code)
+   * console.log(answer) // SSH_REQUEST_REFUSED
+   */
   globalRequest(
     name: string,
     data?: Uint8Array,

@@ -141,6 +141,14 @@ export class RemoteProcess {
   /**
    * Asks the server to send a signal, named without SIG (RFC 4254 §6.9), or `INFO@openssh.com`.
    * Works after `end` too; servers are free to ignore it. Throws TypeError on a name with SIG.
+   *
+   * @example
+   * const client = await pair({
+   *   exec: (session) => new Promise((end) => session.onSignal((signal) => end({ signal }))),
+   * })
+   * const process = await client.exec('sleep 1000', { stderr: 'ignore' })
+   * process.kill('INT')
+   * console.log((await process.exit).signal) // INT
    */
   kill(name: string): void {
     if (typeof name !== 'string' || name === '' || name.startsWith('SIG')) {
@@ -149,7 +157,16 @@ export class RemoteProcess {
     this.channel.notify(REQUEST.SIGNAL, signal.encode({ name }))
   }
 
-  /** Sends a break (RFC 4335), for serial consoles; true if the server did it. 0 is its own length. */
+  /**
+   * Sends a break (RFC 4335), for serial consoles; true if the server did it. 0 is its own length.
+   *
+   * @example
+   * const client = await pair({
+   *   exec: (session) => new Promise((end) => session.onBreak((ms) => end(ms === 500 ? 0 : 1))),
+   * })
+   * const console_ = await client.exec('console ttyS0', { stderr: 'ignore' })
+   * console.log(await console_.break(500), (await console_.exit).code) // true 0
+   */
   break(lengthMs = 0, options: WaitOptions = {}): Promise<boolean> {
     return this.channel.request(REQUEST.BREAK, breakRequest.encode({ lengthMs }), options)
   }
@@ -178,6 +195,16 @@ export class RemoteProcess {
    * Has the program end, the hard way if need be: TERM, after `graceMs` KILL, after as long again
    * CLOSE, upon which servers end what still runs. Resolves once the channel is gone; how the
    * program ended, `exit` tells as always.
+   *
+   * @example
+   * // This one is deaf to TERM.
+   * const client = await pair({
+   *   exec: (session) =>
+   *     new Promise((end) => session.onSignal((signal) => signal === 'KILL' && end({ signal }))),
+   * })
+   * const process = await client.exec('stubborn', { stderr: 'ignore' })
+   * await process.terminate(50)
+   * console.log((await process.exit).signal) // KILL
    */
   terminate(graceMs: number = TERMINATE_GRACE_MS): Promise<void> {
     this.#terminated ??= this.#terminate(graceMs)

@@ -49,7 +49,47 @@ export type ExitResult =
  */
 export type SessionHandler = (session: ServerSession) => Promise<ExitResult> | ExitResult
 
-/** One program a client wants run, RFC 4254 §6. */
+/**
+ * One program a client wants run, RFC 4254 §6.
+ *
+ * @example
+ * import { agentClient, generateKey, Keyring, memoryPair, serveAgent } from '@sandbox-ssh/protocol'
+ *
+ * const keyring = new Keyring()
+ * keyring.add(generateKey('ed25519'))
+ * const client = await pair(
+ *   {
+ *     agentForwarding: true,
+ *     exec: async (session) => {
+ *       session.setFlowControl(true)
+ *       const resized = new Promise<number>((resolve) => {
+ *         session.onWindowChange(({ columns }) => resolve(columns))
+ *       })
+ *       const agent = agentClient(await session.agent())
+ *       const keys = (await agent.list()).length
+ *       await agent.close()
+ *       const input = await session.read()
+ *       await session.write(input ?? new Uint8Array(0))
+ *       const told = `${keys} key, ${await resized} columns`
+ *       await session.writeStderr(new TextEncoder().encode(told))
+ *       return 0
+ *     },
+ *   },
+ *   {
+ *     agentForward: () => {
+ *       const [near, far] = memoryPair()
+ *       void serveAgent(far, keyring)
+ *       return near
+ *     },
+ *   },
+ * )
+ * const process = await client.exec('anything', { pty: { columns: 80 } })
+ * process.resize(120, 40)
+ * await process.write(new TextEncoder().encode('in and out'))
+ * console.log(new TextDecoder().decode(await process.read())) // in and out
+ * console.log(new TextDecoder().decode(await process.readStderr())) // 1 key, 120 columns
+ * console.log((await process.exit).code) // 0
+ */
 export interface ServerSession {
   readonly kind: 'exec' | 'shell' | 'subsystem'
   /** exec: the command as UTF-8; subsystem: its name; shell: empty. */

@@ -215,7 +215,21 @@ export class SftpClient {
     })
   }
 
-  /** Opens a file for reads and writes at any position. Close it, or use `await using`. */
+  /**
+   * Opens a file for reads and writes at any position. Close it, or use `await using`.
+   *
+   * @example
+   * await using file = await sftp.open('/log', { read: true, write: true, create: true }, 0o600)
+   * await file.write(new TextEncoder().encode('first line'), 0)
+   * await sftp.fsync(file)
+   * const five = new Uint8Array(5)
+   * console.log(await file.read(five, 0), new TextDecoder().decode(five)) // 5 first
+   * await file.setstat({ mode: 0o644 })
+   * await file.truncate(5)
+   * console.log((await file.stat()).size, (await file.attributes()).size) // 5 5
+   * console.log((await file.statvfs()).blockSize > 0) // true
+   * await file.sync()
+   */
   open(
     path: string,
     flags: OpenFlags = { read: true },
@@ -266,7 +280,14 @@ export class SftpClient {
     return this.#files.under(signal).setstat(path, changes)
   }
 
-  /** As `setstat`, for a link itself. */
+  /**
+   * As `setstat`, for a link itself.
+   *
+   * @example
+   * await sftp.symlink('motd', '/etc/link')
+   * await sftp.lsetstat('/etc/link', { mtime: 1, atime: 1 })
+   * console.log((await sftp.lstat('/etc/link')).mtime, await sftp.readlink('/etc/link')) // 1 motd
+   */
   lsetstat(path: string, changes: AttributeChanges, { signal }: WaitOptions = {}): Promise<void> {
     return this.#files.under(signal).lsetstat(path, changes)
   }
@@ -383,7 +404,16 @@ export class SftpClient {
     return this.#files.under(signal).symlink(target, linkPath)
   }
 
-  /** Makes `linkPath` another name of the file `existingPath`. */
+  /**
+   * Makes `linkPath` another name of the file `existingPath`.
+   *
+   * @example
+   * await sftp.hardlink('/etc/motd', '/etc/second-name')
+   * await sftp.remove('/etc/motd')
+   * console.log((await sftp.readText('/etc/second-name')).trim()) // all quiet
+   * await sftp.mkdir('/empty')
+   * await sftp.rmdir('/empty')
+   */
   hardlink(existingPath: string, linkPath: string, { signal }: WaitOptions = {}): Promise<void> {
     return this.#files.under(signal).hardlink(existingPath, linkPath)
   }
@@ -403,14 +433,28 @@ export class SftpClient {
     return this.#files.under(signal).expandPath(path)
   }
 
-  /** A user's home; one's own without a name. */
+  /**
+   * A user's home; one's own without a name.
+   *
+   * @example
+   * console.log(await sftp.homeDirectory(), await sftp.expandPath('~')) // / /
+   * const { users, groups } = await sftp.usersGroupsById([4711], [4711])
+   * console.log(users.length, groups.length) // 1 1
+   */
   homeDirectory(username = '', { signal }: WaitOptions = {}): Promise<string> {
     return this.#files.under(signal).homeDirectory(username)
   }
 
   // The server.
 
-  /** Size and room of the file system that holds a path. */
+  /**
+   * Size and room of the file system that holds a path.
+   *
+   * @example
+   * const { blocksAvailable, fragmentSize } = await sftp.statvfs('/home')
+   * const { packetBytesMax } = await sftp.limits()
+   * console.log(blocksAvailable * fragmentSize > 0, packetBytesMax > 0) // true true
+   */
   statvfs(path: string, { signal }: WaitOptions = {}): Promise<FileSystemStat> {
     return this.#files.under(signal).statvfs(path)
   }
@@ -420,7 +464,13 @@ export class SftpClient {
     return file.sync(signal)
   }
 
-  /** Copies a file at the server, the bytes staying there. The target is made or replaced. */
+  /**
+   * Copies a file at the server, the bytes staying there. The target is made or replaced.
+   *
+   * @example
+   * await sftp.copyData('/etc/motd', '/etc/copy')
+   * console.log((await sftp.stat('/etc/copy')).size) // 10
+   */
   async copyData(
     from: string,
     to: string,
@@ -479,7 +529,20 @@ export class SftpClient {
     return copyTree(this.#files, remotePath, local, localPath, options)
   }
 
-  /** Copies a file or tree from `local` to the server. */
+  /**
+   * Copies a file or tree from `local` to the server.
+   *
+   * @example
+   * import { memoryFileSystem } from '@sandbox-ssh/sftp'
+   *
+   * const here = memoryFileSystem()
+   * await here.mkdir('/site')
+   * const page = await here.open('/site/index.html', { write: true, create: true })
+   * await page.write(new TextEncoder().encode('<p>hello'), 0)
+   * await page.close()
+   * const { files } = await sftp.put(here, '/site', '/home/ada/site', { recursive: true })
+   * console.log(files, await sftp.readText('/home/ada/site/index.html')) // 1 <p>hello
+   */
   put(
     local: SftpFileSystem,
     localPath: string,
@@ -494,7 +557,14 @@ export class SftpClient {
     return this.#requests.close()
   }
 
-  /** Ends the session at once; what is waiting rejects with `reason`. */
+  /**
+   * Ends the session at once; what is waiting rejects with `reason`.
+   *
+   * @example
+   * const waiting = sftp.readText('/etc/motd').catch((error) => error.code)
+   * sftp.abort()
+   * console.log(await waiting) // SSH_ABORTED
+   */
   abort(reason: unknown = new SshError('SSH_ABORTED', 'the SFTP session was aborted')): void {
     this.#requests.abort(reason)
   }

@@ -144,7 +144,40 @@ export interface UsersAndGroups {
   readonly groups: readonly (string | undefined)[]
 }
 
-/** A tree of files. */
+/**
+ * A tree of files.
+ *
+ * @example
+ * import { memoryFileSystem, type SftpFileSystem } from '@sandbox-ssh/sftp'
+ *
+ * const files: SftpFileSystem = memoryFileSystem()
+ * await files.mkdir('/etc')
+ * const file = await files.open('/etc/hosts', { read: true, write: true, create: true })
+ * await file.write(new TextEncoder().encode('127.0.0.1 localhost'), 0)
+ * await file.setstat({ mode: 0o600 })
+ * await file.sync?.()
+ * console.log((await file.stat()).size, await file.read(new Uint8Array(100), 10)) // 19 9
+ * await file.close()
+ *
+ * await files.symlink('hosts', '/etc/link')
+ * console.log(await files.readlink('/etc/link')) // hosts
+ * console.log(await files.realpath('/etc/link')) // /etc/hosts
+ * console.log((await files.stat('/etc/link')).size, (await files.lstat('/etc/link')).size) // 19 5
+ * await files.rename('/etc/link', '/etc/other')
+ * await files.setstat('/etc/hosts', { mtime: 0 })
+ *
+ * const directory = await files.opendir('/etc')
+ * const names: string[] = []
+ * for (let some = await directory.read(10); some !== undefined; some = await directory.read(10)) {
+ *   names.push(...some.map(({ name }) => name).filter((name) => !name.startsWith('.')))
+ * }
+ * await directory.close()
+ * console.log(names.sort()) // [ 'hosts', 'other' ]
+ *
+ * for (const name of names) await files.remove(`/etc/${name}`)
+ * await files.rmdir('/etc')
+ * await files.close?.()
+ */
 export interface SftpFileSystem {
   /**
    * Opens a file. `mode` holds the permissions of a file that is made (default 0666 less the umask).

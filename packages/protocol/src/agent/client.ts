@@ -43,6 +43,25 @@ export interface AddOptions extends KeyConstraints, WaitOptions {
  * SshError `SSH_REQUEST_REFUSED` if the agent will not, `SSH_PROTOCOL` if it answers nonsense, or
  * with what the transport failed of; the agent is of no use after one of the latter. A request that
  * its signal gave up may be done all the same, and those behind it wait for its answer.
+ *
+ * @example
+ * import { agentClient, generateKey, Keyring, memoryPair, serveAgent } from '@sandbox-ssh/protocol'
+ *
+ * const [near, far] = memoryPair()
+ * void serveAgent(far, new Keyring())
+ * const agent = agentClient(near)
+ * const key = generateKey('ed25519')
+ * await agent.add(key, { comment: 'for an hour', lifetimeSeconds: 3600 })
+ * const signature = await agent.sign(key.publicKey, new Uint8Array(32), 'ssh-ed25519')
+ * console.log(signature.length) // 83
+ *
+ * await agent.lock('secret')
+ * console.log((await agent.list()).length) // 0
+ * await agent.unlock('secret')
+ * await agent.remove(key.publicKey)
+ * await agent.removeAll()
+ * console.log(await agent.extension('made-up@example.com').catch((error) => error.code)) // SSH_…
+ * await agent.close()
  */
 export interface AgentClient {
   /** Its keys, certificates among them, as signers that have it sign. Empty if it is locked. */

@@ -136,7 +136,20 @@ export class Keyring {
       .map(({ signer, comment }) => PublicKey.fromBlob(signer.publicKey.blob, comment))
   }
 
-  /** Algorithms that a held key signs with; undefined if there is no such key, or while locked. */
+  /**
+   * Algorithms that a held key signs with; undefined if there is no such key, or while locked.
+   *
+   * @example
+   * import { generateKey, Keyring } from '@sandbox-ssh/protocol'
+   *
+   * const keyring = new Keyring()
+   * const key = generateKey('ed25519')
+   * keyring.add(key, {}, 'deploy')
+   * const [algorithm = ''] = keyring.algorithmsOf(key.publicKey) ?? []
+   * const signature = await keyring.sign(key.publicKey, new Uint8Array(32), algorithm)
+   * console.log(algorithm, signature.length) // ssh-ed25519 83
+   * console.log(keyring.remove(key.publicKey), keyring.remove(key.publicKey)) // true false
+   */
   algorithmsOf(key: PublicKey): readonly string[] | undefined {
     return this.#entry(key)?.signer.algorithms
   }

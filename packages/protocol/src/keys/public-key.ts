@@ -77,7 +77,21 @@ export class PublicKey {
   }
 }
 
-/** Something that signs with a private key it need not show: a key file, an agent, hardware. */
+/**
+ * Something that signs with a private key it need not show: a key file, an agent, hardware.
+ *
+ * @example
+ * import { generateKey, PublicKey, type Signer } from '@sandbox-ssh/protocol'
+ *
+ * // A key that is somewhere else, and asks before it is used.
+ * const hidden = generateKey('ed25519')
+ * const careful: Signer = {
+ *   publicKey: PublicKey.fromBlob(hidden.publicKey.blob, 'in a safe'),
+ *   algorithms: hidden.algorithms,
+ *   sign: async (data, algorithm) => hidden.sign(data, algorithm),
+ * }
+ * console.log((await careful.sign(new Uint8Array(8), 'ssh-ed25519')).length) // 83
+ */
 export interface Signer {
   readonly publicKey: PublicKey
   /** Signature algorithms it can use, best first, such as `rsa-sha2-512`. */

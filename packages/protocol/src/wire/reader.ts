@@ -98,6 +98,24 @@ export class Reader {
   /**
    * Comma-separated names; an empty string is an empty list. RFC 4251 §5 has no empty names, yet
    * libssh 0.10 ends its list of ciphers with a comma: they are passed over, as OpenSSH does.
+   *
+   * @example
+   * import { Reader, Writer } from '@sandbox-ssh/protocol'
+   *
+   * const writer = new Writer()
+   *   .uint8(20)
+   *   .bytes(new Uint8Array(2))
+   *   .nameList(['none', 'zlib'])
+   *   .boolean(true)
+   *   .uint64(7n)
+   *   .mpint(new Uint8Array([0x80]))
+   *   .string('exec')
+   *   .string(new Uint8Array(1))
+   * const reader = new Reader(writer.finish())
+   * console.log(reader.uint8(), reader.bytes(2).length, reader.nameList()) // 20 2 [ 'none', 'zlib' ]
+   * console.log(reader.boolean(), reader.uint64(), reader.mpint()) // true 7n Uint8Array(1) [ 128 ]
+   * console.log(reader.ascii(), reader.string(16).length, reader.rest().length) // exec 1 0
+   * console.log(writer.reset().length) // 0
    */
   nameList(): readonly string[] {
     const text = this.ascii(NAME_LIST_BYTES_MAX)
