@@ -18,6 +18,9 @@ const families = [
   'user keys',
 ] as const
 
+/** Areas of what else every peer is tried with: tables of the same kind, without what only one does. */
+const abilities = ['working', 'proofs', 'forwards', 'agents', 'strict key exchange'] as const
+
 /** A result of a peer's, taken apart. */
 interface Row extends Result {
   readonly role: Role
@@ -44,8 +47,14 @@ export function tablesOf(results: readonly Result[]): string {
     'One at a time, with data that comes back: ⇄ their client with our server and our client with ' +
       'their server, → their client only, ← their server only, ✗ failed; a number refers to the ' +
       'notes below. Where a cell is empty the peer does not have it: it proposes it neither in its ' +
-      'KEXINIT nor, among certificates, knows such at all, as its own section says.\n',
+      'KEXINIT nor, among certificates, knows such at all, as the rows about them below say.\n',
     ...families.map((family) => matrix(family, rows, present)),
+    '## What else other implementations are tried with\n',
+    'The same marks; a number says why a peer is not tried, in one role or both. SOCKS (-D) and ' +
+      'logging in with an agent are matters of clients alone. Of the rows about strict key exchange ' +
+      'the first is for peers that have it, the others are for those that do not.\n',
+    ...abilities.map((topic) => matrix(topic, rows.filter(isShared(rows)), present)),
+    '## What only one of them is tried with\n',
     ...present.map((peer) => section(peer, rows)),
     '## The built command, beside sshd\n',
     ...others(results, true),
@@ -88,19 +97,38 @@ function overview(
   )
 }
 
+/** Whether several peers are tried with the same, or say why not. */
+function isShared(rows: readonly Row[]): (row: Row) => boolean {
+  const peers = new Map<string, Set<string>>()
+  const key = ({ topic, name }: Row): string => `${topic}: ${name}`
+  for (const row of rows) {
+    const known = peers.get(key(row)) ?? new Set()
+    peers.set(key(row), known.add(row.target))
+  }
+  return (row) => (peers.get(key(row))?.size ?? 0) > 1
+}
+
 /** One family: a line an algorithm, a column a peer. */
 function matrix(family: string, rows: readonly Row[], peers: readonly string[]): string {
   const own = rows.filter(({ topic }) => topic === family)
   if (own.length === 0) return ''
   const names = [...new Set(own.map(({ name }) => name))]
+  const isAlgorithm = families.includes(family as (typeof families)[number])
   const notes: string[] = []
   const cell = (name: string, peer: string): string => {
     const found = own.filter((row) => row.name === name && row.target === peer)
-    const numbers = found.flatMap(({ untried }) => {
-      if (untried === undefined) return []
-      const text = `${peer}: ${untried}`
+    const why = (role: Role): string | undefined => found.find((row) => row.role === role)?.untried
+    const [client, server] = [why('client'), why('server')]
+    const texts =
+      client === server && client !== undefined
+        ? [`${peer}: ${client}`]
+        : [
+            ...(client === undefined ? [] : [`the client of ${peer}: ${client}`]),
+            ...(server === undefined ? [] : [`the server of ${peer}: ${server}`]),
+          ]
+    const numbers = texts.map((text) => {
       if (!notes.includes(text)) notes.push(text)
-      return [` ${notes.indexOf(text) + 1}`]
+      return ` ${notes.indexOf(text) + 1}`
     })
     const tried = found.filter(({ untried }) => untried === undefined)
     if (tried.some(({ passed }) => !passed)) return '✗'
@@ -112,7 +140,10 @@ function matrix(family: string, rows: readonly Row[], peers: readonly string[]):
     `### ${family[0]?.toUpperCase()}${family.slice(1)}\n`,
     table(
       ['', ...peers],
-      names.map((name) => [`\`${name}\``, ...peers.map((peer) => cell(name, peer))]),
+      names.map((name) => [
+        isAlgorithm ? `\`${name}\`` : name,
+        ...peers.map((peer) => cell(name, peer)),
+      ]),
     ),
     ...(notes.length === 0
       ? []
@@ -122,9 +153,12 @@ function matrix(family: string, rows: readonly Row[], peers: readonly string[]):
 
 /** What else was tried with one peer. */
 function section(peer: string, rows: readonly Row[]): string {
+  const common = isShared(rows)
   const own = rows.filter(
-    ({ target, topic }) =>
-      target === peer && !families.includes(topic as (typeof families)[number]),
+    (row) =>
+      row.target === peer &&
+      !families.includes(row.topic as (typeof families)[number]) &&
+      !(abilities.includes(row.topic as (typeof abilities)[number]) && common(row)),
   )
   if (own.length === 0) return ''
   const topics = [...new Set(own.map(({ topic }) => topic))]
@@ -143,7 +177,7 @@ function section(peer: string, rows: readonly Row[]): string {
     ),
   ])
   return [
-    `## ${peer}\n`,
+    `### ${peer}\n`,
     table(['', 'its client, our server', 'its server, our client'], lines),
     ...(notes.length === 0
       ? []

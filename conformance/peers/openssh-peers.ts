@@ -133,7 +133,7 @@ function trusting({ port, hostKey, hostAuthority }: Login): readonly string[] {
 
 const hasQuestions = pamMatrix() !== undefined || process.env['CI'] !== undefined
 const secretsOfPam = ['keyboard-interactive', 'a wrong keyboard-interactive is refused']
-const oneAtATime = 'its PAM asks for one thing a round here: see above'
+const oneAtATime = 'its PAM asks for one thing a round here, as its own section shows'
 
 /** `sshd`, with users, passwords and PAM of its own. */
 export const sshd: PeerServer = {
