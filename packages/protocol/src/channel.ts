@@ -178,7 +178,20 @@ export class Channel implements Transport {
     return this.#take(this.#stdout, options?.signal)
   }
 
-  /** The same for the extended data of type stderr, which shares the window with `read`. */
+  /**
+   * The same for the extended data of type stderr, which shares the window with `read`.
+   *
+   * @example
+   * const client = await pair({
+   *   exec: async (session) => {
+   *     await session.writeStderr(new TextEncoder().encode('no such file'))
+   *     return 1
+   *   },
+   * })
+   * const { channel } = await client.exec('cat missing')
+   * console.log(new TextDecoder().decode(await channel.readStderr())) // no such file
+   * console.log(await channel.readStderr()) // undefined
+   */
   readStderr(options?: WaitOptions): Promise<Uint8Array | undefined> {
     return this.#take(this.#stderr, options?.signal)
   }

@@ -300,7 +300,22 @@ export class Client extends Connection {
     return this.#incoming.forwards.listen(host, port, options)
   }
 
-  /** The same for a Unix socket on the server's side. */
+  /**
+   * The same for a Unix socket on the server's side.
+   *
+   * @example
+   * import { createConnection, createServer } from 'node:net'
+   * import { nodeListener } from '@sandbox-ssh/protocol'
+   *
+   * const client = await pair({
+   *   streamlocalForward: ({ path }) => nodeListener(createServer({ allowHalfOpen: true }).listen(path)),
+   * })
+   * await using listener = await client.listenStreamlocal('forwarded.sock')
+   * createConnection('forwarded.sock').end('from the server')
+   * const { transport } = (await listener.accept()) ?? {}
+   * console.log(new TextDecoder().decode(await transport?.read())) // from the server
+   * await transport?.close()
+   */
   async listenStreamlocal(path: string, options: WaitOptions = {}): Promise<RemoteListener> {
     requireString(path, 'path')
     return this.#incoming.forwards.listenStreamlocal(path, options)

@@ -185,7 +185,14 @@ export class RemoteProcess {
     this.channel.notify(REQUEST.WINDOW_CHANGE, windowChange.encode(size))
   }
 
-  /** Closes the channel, whatever the program does; what was not read is dropped. */
+  /**
+   * Closes the channel, whatever the program does; what was not read is dropped.
+   *
+   * @example
+   * const process = await client.exec('cat')
+   * process.close(new Error('nobody needs it any more'))
+   * console.log(await process.exit.catch((error) => error.message)) // nobody needs it any more
+   */
   close(reason?: unknown): void {
     this.#closeReason ??= reason ?? new SshError('SSH_ABORTED', 'the process was closed')
     this.channel.abort(this.#closeReason)

@@ -23,7 +23,21 @@ export class SshClientBuilder {
     return this.#set({ user })
   }
 
-  /** TERM of terminals. */
+  /**
+   * TERM of terminals.
+   *
+   * @example
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * const client = await sandbox('local:devbox')
+   *   .ssh()
+   *   .connectWith((builder) =>
+   *     builder.term('vt100').inactivityTimeoutSecs(600).signal(AbortSignal.timeout(60_000)),
+   *   )
+   * const terminal = await client.exec('echo $TERM', { tty: true })
+   * console.log(terminal.stdout.toString().trim()) // vt100
+   * await client.close()
+   */
   term(term: string): this {
     return this.#set({ term })
   }

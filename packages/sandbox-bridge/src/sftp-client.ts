@@ -27,7 +27,23 @@ export class SftpClient extends SftpClientBase {
     return this.remove(path, options)
   }
 
-  /** `rmdir`. */
+  /**
+   * `rmdir`.
+   *
+   * @example
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * await using client = await sandbox('local:devbox').ssh().openClient()
+   * const sftp = await client.sftp()
+   * await sftp.mkdirs('/tmp/names/inner')
+   * await sftp.symlink('inner', '/tmp/names/link')
+   * console.log(await sftp.readLink('/tmp/names/link')) // inner
+   * console.log(await sftp.realPath('/tmp/names/link')) // …/names/inner
+   * await sftp.removeFile('/tmp/names/link')
+   * await sftp.removeDir('/tmp/names/inner')
+   * await sftp.removeDir('/tmp/names')
+   * await sftp.close()
+   */
   removeDir(path: string, options: WaitOptions = {}): Promise<void> {
     return this.rmdir(path, options)
   }

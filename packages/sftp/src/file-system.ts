@@ -201,7 +201,20 @@ export interface SftpFileSystem {
   remove(path: string): Promise<void>
   /** Renames; EEXIST if the new name is taken. */
   rename(oldPath: string, newPath: string): Promise<void>
-  /** Renames, replacing what has the new name in one step, as rename(2). */
+  /**
+   * Renames, replacing what has the new name in one step, as rename(2).
+   *
+   * @example
+   * import { memoryFileSystem } from '@sandbox-ssh/sftp'
+   *
+   * const files = memoryFileSystem()
+   * await files.mkdir('/new')
+   * await files.mkdir('/old')
+   * await files.posixRename?.('/new', '/old')
+   * await files.symlink('old', '/link')
+   * await files.lsetstat?.('/link', { mtime: 7, atime: 7 })
+   * console.log((await files.lstat('/link')).mtime) // 7
+   */
   posixRename?(oldPath: string, newPath: string): Promise<void>
   /** Makes `linkPath` a symbolic link holding `target`, which is kept as it is. */
   symlink(target: string, linkPath: string): Promise<void>

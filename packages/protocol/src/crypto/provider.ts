@@ -74,7 +74,22 @@ export interface RsaPrivateKey extends RsaPublicKey {
   readonly coefficient: Uint8Array
 }
 
-/** Every primitive the protocol needs, all of them synchronous. */
+/**
+ * Every primitive the protocol needs, all of them synchronous.
+ *
+ * @example
+ * import { defaultCrypto } from '@sandbox-ssh/protocol'
+ *
+ * const crypto = defaultCrypto()
+ * const bytes = (text: string) => new TextEncoder().encode(text)
+ * console.log(crypto.hash('sha256', bytes('in '), bytes('parts')).length) // 32
+ * console.log(crypto.hmac('sha512', crypto.random(64)).packet(0, bytes('packet')).length) // 64
+ * console.log(crypto.poly1305(crypto.random(32), bytes('text')).length) // 16
+ * const secret = bytes('secret')
+ * crypto.chacha20(new Uint8Array(32), new Uint8Array(8), 0, secret)
+ * crypto.chacha20(new Uint8Array(32), new Uint8Array(8), 0, secret)
+ * console.log(new TextDecoder().decode(secret)) // secret
+ */
 export interface CryptoProvider {
   readonly name: string
   /** Primitives that run at native speed here. */

@@ -83,7 +83,19 @@ export class PrivateKey implements Signer {
     return encodeOpenSshKey(this.#crypto, this.#material, this.publicKey, comment, encryption)
   }
 
-  /** An unencrypted PKCS #8 file in PEM, for OpenSSL and WebCrypto. Guard it. */
+  /**
+   * An unencrypted PKCS #8 file in PEM, for OpenSSL and WebCrypto. Guard it.
+   *
+   * @example
+   * import { createPrivateKey } from 'node:crypto'
+   * import { generateKey } from '@sandbox-ssh/protocol'
+   *
+   * const key = generateKey('ecdsa-nistp256')
+   * console.log(createPrivateKey(key.toPkcs8()).asymmetricKeyType) // ec
+   * // What shows in logs is no secret.
+   * console.log(String(key), JSON.stringify({ key }).includes('PRIVATE KEY')) // PrivateKey … false
+   * console.log(key.toString() === key.toJSON()) // true
+   */
   toPkcs8(): string {
     return encodePkcs8(this.#material, this.publicKey)
   }

@@ -291,7 +291,18 @@ export class AgentClient {
     return abortable(connected, call.signal, () => session?.abort())
   }
 
-  /** Resolves with the pong. @throws AgentError `unsupported` below generation 6, `closed` */
+  /**
+   * Resolves with the pong. @throws AgentError `unsupported` below generation 6, `closed`
+   *
+   * @example
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * const agent = await sandbox('local:devbox').connectAgent()
+   * await agent.ping()
+   * await agent.touch()
+   * console.log(agent.generation >= 6) // true
+   * await agent.close()
+   */
   async ping(extension: Ping = {}): Promise<void> {
     await this.#simple('core.ping', extension)
   }

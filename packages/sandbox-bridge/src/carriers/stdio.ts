@@ -16,7 +16,18 @@ export interface ChildCarrierOptions {
   readonly cwd?: string | undefined
 }
 
-/** A running child and the transport over it. */
+/**
+ * A running child and the transport over it.
+ *
+ * @example
+ * import { spawnCarrier } from '@sandbox-ssh/sandbox-bridge'
+ *
+ * const child = spawnCarrier('/bin/sh', ['-c', 'echo ready; echo a warning >&2; cat'], { env: {} })
+ * console.log(new TextDecoder().decode(await child.transport.read()).trim()) // ready
+ * await child.end()
+ * console.log(child.stderrTail().trim(), '/', await child.exited) // a warning / …
+ * child.kill()
+ */
 export interface ChildCarrier {
   readonly transport: Transport
   /** Resolves once it is gone (or could not be started), with the reason in words. */
