@@ -39,10 +39,16 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 /** The programs that our guest, which is this process, has started. */
 function programs(): readonly number[] {
   const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8')
-  return children.split(' ').flatMap((word) => {
-    const pid = Number(word)
-    return pid > 0 && /^head\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ? [pid] : []
-  })
+  return children.split(' ').map(Number).filter(isOutput)
+}
+
+function isOutput(pid: number): boolean {
+  try {
+    return pid > 0 && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('head\0')
+  } catch {
+    // It has ended meanwhile.
+    return false
+  }
 }
 
 /** Resolves once there are that many, none of which has computed for a while. */
