@@ -16,6 +16,8 @@ import { type ReadOptions, SftpClient as SftpClientBase } from '@sandbox-ssh/sft
  * await sftp.close()
  */
 export class SftpClient extends SftpClientBase {
+  protected override readonly closedMessage: string = 'SSH handle has been consumed'
+
   /** A file's contents. Rejects with `SSH_LIMIT` past 1 GiB, unless `length` allows more. */
   override async read(path: string, options: ReadOptions = {}): Promise<Buffer> {
     const bytes = await super.read(path, options)

@@ -138,6 +138,10 @@ add('classes are those that are exported, and their handles are used up once clo
   const sftp = await client.sftp()
   assert.instance(sftp, SftpClient)
   await sftp.close()
+  for (const call of [() => sftp.read('/x'), () => sftp.mkdir('/x'), () => sftp.realPath('.')]) {
+    const late = await call().catch((error: Error) => error.message)
+    assert.is(late, 'SSH handle has been consumed')
+  }
   await client.close()
   const used = await client.exec('true').catch((error: Error) => error.message)
   assert.is(used, 'SSH handle has been consumed')

@@ -106,6 +106,9 @@ export class SftpClient {
   readonly #requests: Requests
   readonly #files: RemoteFileSystem
 
+  /** What calls after `close` reject with. */
+  protected readonly closedMessage: string = 'the SFTP session was closed'
+
   constructor(requests: Requests, serverIdentification: string | undefined) {
     this.#requests = requests
     this.#files = new RemoteFileSystem(requests, serverIdentification)
@@ -554,7 +557,7 @@ export class SftpClient {
 
   /** Ends the session; resolves when the server has ended it too. */
   close(): Promise<void> {
-    return this.#requests.close()
+    return this.#requests.close(this.closedMessage)
   }
 
   /**

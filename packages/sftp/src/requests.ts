@@ -146,7 +146,7 @@ export class Requests implements Requester {
    * Ends our side; resolves when the server has ended its own, waiting requests answered, or has been
    * given up because it does not.
    */
-  async close(): Promise<void> {
+  async close(closedMessage: string): Promise<void> {
     const timer = setTimeout(() => this.abort(lost('the server did not end the session')), CLOSE_MS)
     try {
       if (this.#ended === undefined) {
@@ -157,6 +157,8 @@ export class Requests implements Requester {
       // It broke meanwhile; whoever was waiting has been told.
     }
     await this.#pump
+    // Whoever comes later is told that it was us.
+    this.#ended = { error: lost(closedMessage) }
     clearTimeout(timer)
   }
 
