@@ -27,12 +27,17 @@ const forwards: readonly ForwardKind[] = [
 const security = skDummy === undefined ? [] : [`SecurityKeyProvider ${skDummy}`]
 
 /** The command line of ssh, without command. */
-function commandFor(login: Login, options: readonly string[]): readonly string[] {
+function commandFor(
+  login: Login,
+  options: readonly string[],
+  logLevel = 'ERROR',
+): readonly string[] {
   const { port, username, proof, second, through, agent, forwardedAgent, rekeyBytes } = login
   const jump = through && commandFor(through, ['-W', `127.0.0.1:${port}`])
   const configuration = [
     ...(jump === undefined ? [] : [`ProxyCommand ${quoted(jump)}`]),
     ...trusting(login),
+    `LogLevel ${logLevel}`,
     ...('key' in proof
       ? [
           `PreferredAuthentications publickey${second === undefined ? '' : ',password'}`,
@@ -60,10 +65,8 @@ async function together(
   stdin: Uint8Array,
 ): Promise<readonly Executed[]> {
   const control = ['-o', `ControlPath ${join(temporaryFolder(), 'control')}`]
-  const command = commandFor(login, [...control, '-M', '-N', '-o', 'LogLevel DEBUG1'])
-  // Options that come later do not count.
-  const loud = command.filter((word, at) => !/^LogLevel E/.test(word) && !isBefore(command, at))
-  const { daemon } = await startDaemon(loud, /Entering interactive session/)
+  const master = commandFor(login, [...control, '-M', '-N'], 'DEBUG1')
+  const { daemon } = await startDaemon(master, /Entering interactive session/)
   try {
     const shared = (one: string): Promise<Ran> =>
       run([...commandFor(login, [...control, '-T']), one], { stdin })
@@ -72,10 +75,6 @@ async function together(
     await daemon.stop()
   }
 }
-
-/** Whether it is the `-o` in front of the log level that is left out. */
-const isBefore = (command: readonly string[], at: number): boolean =>
-  /^LogLevel E/.test(command[at + 1] ?? '')
 
 const executed = ({ code, stdout, stderr }: Ran): Executed => ({ code, stdout, problem: stderr })
 
@@ -127,13 +126,12 @@ function trusting({ port, hostKey, hostAuthority }: Login): readonly string[] {
     'GlobalKnownHostsFile none',
     'StrictHostKeyChecking yes',
     'UpdateHostKeys no',
-    'LogLevel ERROR',
   ]
 }
 
 const hasQuestions = pamMatrix() !== undefined || process.env['CI'] !== undefined
 const secretsOfPam = ['keyboard-interactive', 'a wrong keyboard-interactive is refused']
-const oneAtATime = 'its PAM asks for one thing a round here, as its own section shows'
+const oneAtATime = 'it asks for one thing a round, as its own section shows'
 
 /** `sshd`, with users, passwords and PAM of its own. */
 export const sshd: PeerServer = {
