@@ -64,7 +64,7 @@ it('a port that the server listens on brings connections, and their origin', asy
   }
   const both = await connected({ server })
   const listener = await both.client.listen('localhost', 8080)
-  assert.equal(asked, [{ host: 'localhost', port: 8080 }])
+  assert.equal(asked, [{ host: 'localhost', port: 8080, username: both.server.username }])
   assert.is(listener.port, 8080)
   const outside = desk.connect()
   const connection = await listener.accept()
