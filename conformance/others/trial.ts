@@ -64,7 +64,9 @@ export async function tryPeers({ client, server, extra = [] }: Peers): Promise<v
             area,
             name,
             peer.name,
-            atOnce(() => within(limitMs, run())),
+            atOnce(() =>
+              missing === undefined ? within(limitMs, run()) : Promise.reject(new Error(missing)),
+            ),
           ),
         )
     }
