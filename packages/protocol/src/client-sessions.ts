@@ -14,6 +14,7 @@ import { SshError } from './errors.ts'
 import type { Link } from './link.ts'
 import { killOnAbort, type PtyOptions, RemoteProcess } from './process.ts'
 import { encodeTerminalModes } from './terminal-modes.ts'
+import { optionalInteger, requireString } from './validate.ts'
 import type { WaitOptions } from './wait.ts'
 
 const SESSION: ChannelOptions = { stderr: 'pipe', closeWhenEnded: false }
@@ -53,6 +54,11 @@ export class ClientSessions {
     const { env = {}, pty, stderr = 'pipe', signal, graceMs } = options
     const { agentForward = true, x11 } = options
     const forwardsAgent = agentForward && this.#hasAgent
+    if (x11 !== undefined) {
+      requireString(x11.authProtocol, 'x11.authProtocol')
+      requireString(x11.authCookie, 'x11.authCookie')
+      optionalInteger(x11.screen, 'x11.screen', 0, 2 ** 32 - 1)
+    }
     const required: Request[] = [
       ...(x11
         ? [[REQUEST.X11, x11Request.encode({ singleConnection: false, ...x11 })] as const]
