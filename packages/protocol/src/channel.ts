@@ -373,7 +373,7 @@ export class Channel implements Transport {
     return written.promise.catch(ignore)
   }
 
-  /** Makes further writes of stdout reject, and those that wait too; stderr goes on. */
+  /** Internal: makes further writes of stdout reject, and those that wait too; stderr goes on. */
   refuseWrites(reason: unknown): void {
     this.#refused ??= reason
     const kept = this.#outgoing.filter((outgoing) => outgoing.extended !== 0)

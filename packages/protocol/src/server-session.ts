@@ -131,6 +131,28 @@ export interface ServerSession {
   /**
    * Connects to the client's X server for a program that connected here. Rejects as `agent` does,
    * also after the first if the client asked for a single connection.
+   *
+   * @example
+   * import { memoryPair } from '@sandbox-ssh/protocol'
+   *
+   * const [screen, xServer] = memoryPair()
+   * const client = await pair(
+   *   {
+   *     x11Forwarding: true,
+   *     exec: async (session) => {
+   *       const window = await session.openX11('127.0.0.1', 6010)
+   *       await window.write(new TextEncoder().encode('draw'))
+   *       await window.close()
+   *       return 0
+   *     },
+   *   },
+   *   { x11: () => screen },
+   * )
+   * const cookie = { authProtocol: 'MIT-MAGIC-COOKIE-1', authCookie: '00ff', screen: 0 }
+   * const program = await client.exec('xclock', { x11: cookie })
+   * console.log(new TextDecoder().decode(await xServer.read())) // draw
+   * await xServer.close()
+   * console.log((await program.exit).code) // 0
    */
   openX11(originatorHost: string, originatorPort: number, options?: WaitOptions): Promise<Channel>
   /** Tells whether the client may stop and resume output at Ctrl-S and Ctrl-Q (RFC 4254 §6.8). */

@@ -123,6 +123,16 @@ export class Sandbox {
    * started here and nobody else uses it.
    * @throws SandboxError `SANDBOX_NOT_FOUND`, `SANDBOX_NOT_RUNNING` without that program,
    * `SANDBOX_STARTING`, `SANDBOX_START_FAILED`
+   *
+   * @example
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * const box = sandbox('local:devbox')
+   * const run = await box.run()
+   * const client = await box.ssh().openClient()
+   * console.log((await client.exec('echo $((6 * 7))')).stdout.toString().trim()) // 42
+   * await client.close()
+   * await run.end()
    */
   async run(options: RunOptions = {}): Promise<SandboxRun> {
     if (this.#run !== undefined) return this.#run(options)

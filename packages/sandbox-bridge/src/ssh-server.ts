@@ -158,6 +158,15 @@ export class SshServer {
    * Takes no more connections and waits until those with open sessions or forwards have none any
    * more, at most `limitMs`; all others end at once, and in the end all do. Then it is closed.
    * Firing `signal` ends the waiting.
+   *
+   * @example
+   * import { generateKey } from '@sandbox-ssh/protocol'
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * const keys = { authorizedKeys: [generateKey('ed25519').publicKey] }
+   * const server = await sandbox('local:devbox').ssh().prepareServer(keys)
+   * // As `msb ssh serve` does at SIGTERM: whoever works has a minute to finish.
+   * await server.drain(60_000)
    */
   async drain(limitMs: number, signal?: AbortSignal): Promise<void> {
     this.#closed = true

@@ -127,7 +127,7 @@ export class Keyring {
     return this.keysOver(ON_THE_SPOT)
   }
 
-  /** Those of them that show over `path`. */
+  /** Internal: those of them that show over `path`. */
   keysOver(path: AgentPath): readonly PublicKey[] {
     if (this.#lock !== undefined) return []
     this.#forgetEnded()

@@ -100,6 +100,10 @@ const CLOSE_MS = 1000
  * const agent = await sandbox('local:devbox').connectAgent()
  * const entry = await agent.fs('Stat', { path: '/etc/passwd', follow_symlink: true })
  * console.log(entry.size > 0) // true
+ *
+ * const program = await agent.exec({ command: 'sh', args: ['-c', 'echo hello; exit 3'] })
+ * console.log(new TextDecoder().decode(await program.read()).trim()) // hello
+ * console.log((await program.exited).code) // 3
  * await agent.close()
  */
 export class AgentClient {
@@ -226,6 +230,18 @@ export class AgentClient {
   /**
    * Reads up to `length` bytes (at most 256 KiB) at `offset`; fewer only at the end of the file.
    * @throws AgentError as `fs`
+   *
+   * @example
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * const agent = await sandbox('local:devbox').connectAgent()
+   * const options = { read: true, write: true, append: false, create: true, truncate: true }
+   * const file = { path: '/tmp/note', options: { ...options, create_new: false } }
+   * const handle = await agent.fs('OpenFile', file)
+   * await agent.fsWrite(handle, 0, new TextEncoder().encode('kept'))
+   * console.log(new TextDecoder().decode(await agent.fsRead(handle, 0, 100))) // kept
+   * await agent.fs('CloseHandle', { handle })
+   * await agent.close()
    */
   async fsRead(
     handle: number,
@@ -280,6 +296,14 @@ export class AgentClient {
    * Connects to `host`:`port` from inside the guest: `127.0.0.1` is the guest. The agent allows 30
    * seconds. An IPv6 address goes without brackets.
    * @throws AgentError `tcp` with `errno` where the guest told one, `unsupported`, `closed`
+   *
+   * @example
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * const agent = await sandbox('local:devbox').connectAgent()
+   * const error = await agent.tcpConnect('127.0.0.1', 1).catch((caught: unknown) => caught)
+   * console.log(error instanceof Error && /refused/i.test(error.message)) // true
+   * await agent.close()
    */
   async tcpConnect(host: string, port: number, call: AgentCallOptions = {}): Promise<AgentTcp> {
     const id = this.#claim('core.tcp.connect')
