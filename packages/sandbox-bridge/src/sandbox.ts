@@ -132,7 +132,7 @@ export class Sandbox {
    * const client = await box.ssh().openClient()
    * console.log((await client.exec('echo $((6 * 7))')).stdout.toString().trim()) // 42
    * await client.close()
-   * await run.end()
+   * console.log(await run.end('leave')) // left
    */
   async run(options: RunOptions = {}): Promise<SandboxRun> {
     if (this.#run !== undefined) return this.#run(options)
