@@ -34,15 +34,16 @@ export async function passOn(
         `${INSTALL_HINT}; the commands that need nothing else begin with: msb ssh`,
     )
   }
-  const child = spawn(program, argv, {
-    stdio: 'inherit',
-    env: { ...process.env, [PASSED_ON]: '1' },
-  })
+  // Before the program is there, or a signal that comes while it starts would end us alone.
   const stop = [
     // The terminal sends these to both of us; it is the program that has to decide.
     handleSignals(['SIGINT', 'SIGQUIT'], () => undefined),
     handleSignals(['SIGTERM', 'SIGHUP'], (signal) => void child.kill(signal)),
   ]
+  const child = spawn(program, argv, {
+    stdio: 'inherit',
+    env: { ...process.env, [PASSED_ON]: '1' },
+  })
   try {
     return await new Promise((resolve, reject) => {
       child.once('error', (cause) => {
