@@ -17,6 +17,7 @@ import * as assert from 'uvu/assert'
 import { bytes, sha256 } from '../data.ts'
 import { areaOf } from '../feature.ts'
 import type { PeerServer, RunningPeer, SecretMethod } from '../peers/peer.ts'
+import { pool } from '../pool.ts'
 import { agentsOfServer } from './agents.ts'
 import { isCertified, kindOf, RSA_SHA1, shared, sharedSignatures } from './algorithms.ts'
 import { unfitOfServer } from './certificates.ts'
@@ -68,15 +69,23 @@ export async function serverTrials(
     trial('working', name, () => succeed(server, keys, attempt))
   const refused = (name: string, method: AuthMethod): Trial =>
     trial('working', name, () => refuse(server, keys, method))
+  // asyncssh notes in a key, which its connections share, by which algorithm it is to sign: with
+  // two of them at once one gets a signature by the algorithm of the other.
+  const inTurn = pool(1)
   const trials = [
-    ...shared({ ...proposal, hostKeys }).map(({ family, name, narrow }) =>
-      trial(family, name, () =>
-        succeed(family === 'host keys' ? (servers[indexFor(name)] ?? server) : server, keys, {
-          options: { algorithms: narrow },
-          check: ({ negotiated }) => assert.match(JSON.stringify(negotiated), `"${name}"`),
-        }),
-      ),
-    ),
+    ...shared({ ...proposal, hostKeys }).map(({ family, name, narrow }) => {
+      const attempt = {
+        options: { algorithms: narrow },
+        check: ({ negotiated }: Client) => assert.match(JSON.stringify(negotiated), `"${name}"`),
+      }
+      if (family !== 'host keys') return trial(family, name, () => succeed(server, keys, attempt))
+      const holder = servers[indexFor(name)] ?? server
+      return trial(
+        family,
+        name,
+        inTurn(() => succeed(holder, keys, attempt)),
+      )
+    }),
     ...sharedSignatures({ ...proposal, hostKeys })
       .filter((name) => name !== RSA_SHA1)
       .map((name) =>

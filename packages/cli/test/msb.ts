@@ -90,8 +90,12 @@ export interface TerminalRun {
   type(keys: string): void
   resize(columns: number, rows: number): void
   readonly pid: number
+  /** Rejects with all output if the end is long in coming. */
   readonly exit: Promise<{ readonly code: number; readonly signal: number | undefined }>
 }
+
+/** How long a terminal may keep a test waiting. */
+const patienceMs = 30_000
 
 const terminals: IPty[] = []
 
@@ -121,7 +125,7 @@ export function inTerminal(
     text += data
     check()
   })
-  const exit = new Promise<{ code: number; signal: number | undefined }>((resolve) => {
+  const exit = new Promise<Awaited<TerminalRun['exit']>>((resolve) => {
     pty.onExit(({ exitCode, signal }) => resolve({ code: exitCode, signal }))
   })
   return {
@@ -130,7 +134,7 @@ export function inTerminal(
       new Promise((resolve, reject) => {
         const timer = setTimeout(() => {
           reject(new Error(`no ${pattern} in ${JSON.stringify(text.slice(from))}`))
-        }, 30_000)
+        }, patienceMs)
         check = () => {
           const match = pattern.exec(text.slice(from))
           if (match === null) return
@@ -144,6 +148,12 @@ export function inTerminal(
     type: (keys) => pty.write(keys),
     resize: (columns, rows) => pty.resize(columns, rows),
     pid: pty.pid,
-    exit,
+    get exit(): TerminalRun['exit'] {
+      return new Promise((resolve, reject) => {
+        const late = (): void => reject(new Error(`not ended after ${JSON.stringify(text)}`))
+        const timer = setTimeout(late, patienceMs)
+        void exit.then(resolve).finally(() => clearTimeout(timer))
+      })
+    },
   }
 }

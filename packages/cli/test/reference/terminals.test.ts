@@ -52,10 +52,11 @@ for (const world of worlds) {
     )
     await run.expect(/ready\r\n/)
     run.type('\u0003')
-    await run.expect(/caught int/)
-    run.type('cat\r')
-    await run.expect(/cat\r\n/)
-    // The end of input, to `cat` and then to the shell.
+    await run.expect(/caught int\r\n.*[$#] $/s)
+    run.type('echo re"ad"y; cat\r')
+    await run.expect(/ready\r\n/)
+    // The end of input, to `cat` and then to the shell, each when it is what reads: a shell sets
+    // the terminal to its liking around its commands, and a key in between means something else.
     run.type('\u0004')
     await run.expect(PROMPT)
     run.type('\u0004')
