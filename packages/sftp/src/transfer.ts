@@ -1,6 +1,8 @@
 /**
  * Moving one file's bytes, many blocks at once. Blocks may arrive in any order and shorter than asked
- * for; the size somebody told is a hint, and only an empty read says where a file ends.
+ * for; the size somebody told is a hint, and only an empty read says where a file ends. To a server
+ * they are sent in the order of the file: one that works off its requests in turn, as OpenSSH's does,
+ * then never has a file with a hole in it, and a copy that was cut off goes on where the file ends.
  */
 import { SshError, type SshErrorCode } from '@sandbox-ssh/protocol'
 import type { SftpFile } from './file-system.ts'
@@ -92,6 +94,14 @@ export class TransferError extends SshError {
   }
 }
 
+/** A block's place in the line of those that are sent to a server. */
+interface Turn {
+  /** Resolves when every earlier block was sent, or failed. */
+  readonly comes: Promise<void>
+  /** Lets the next one have its turn. */
+  readonly pass: () => void
+}
+
 /**
  * Copies from one open file to another until the source's end, and says where that was. Both files
  * stay open. Rejects with TransferError, once nothing is in flight any more.
@@ -135,6 +145,7 @@ class Transfer {
   readonly #targetPath: string | undefined
   /** What a write of the target was rejected with. */
   #writeError: unknown
+  #lastTurn: Promise<void> = Promise.resolve()
   #settled: () => void = () => {}
 
   constructor(source: SftpFile, target: SftpFile, options: TransferOptions) {
@@ -211,9 +222,10 @@ class Transfer {
 
   async #block(from: number, length: number, isProbe: boolean): Promise<void> {
     if (isProbe) this.#probing = true
+    const turn = this.#takeTurn()
     const started = performance.now()
     try {
-      const moved = await this.#move(from, length)
+      const moved = await this.#move(from, length, turn)
       if (moved < length) this.#end = Math.min(this.#end, from + moved)
       // There is more than was told: expect as much again, so that the rest is not fetched singly.
       else if (isProbe) {
@@ -225,11 +237,21 @@ class Transfer {
     } catch (error) {
       this.#failure ??= { error }
     }
+    turn.pass()
     if (isProbe) this.#probing = false
   }
 
+  #takeTurn(): Turn {
+    const comes = this.#lastTurn
+    let pass = (): void => {}
+    this.#lastTurn = new Promise((resolve) => {
+      pass = resolve
+    })
+    return { comes, pass }
+  }
+
   /** Moves one block; fewer bytes than asked for only at the end of the source. */
-  async #move(from: number, length: number): Promise<number> {
+  async #move(from: number, length: number, turn: Turn): Promise<number> {
     if (this.#source instanceof RemoteFile && !(this.#target instanceof RemoteFile)) {
       return this.#moveViews(this.#source, from, length)
     }
@@ -246,12 +268,14 @@ class Transfer {
       this.#shorten(got, rest.length)
     }
     if (filled > 0) {
+      if (this.#target instanceof RemoteFile) await turn.comes
       this.#check()
       this.#highest = Math.max(this.#highest, from + filled)
       const writing =
         this.#target instanceof RemoteFile && 'frame' in draft
           ? this.#target.send(draft, from, filled, this.#signal)
           : this.#target.write(draft.body.subarray(0, filled), from)
+      turn.pass()
       await this.#written(writing)
     } else if (this.#target instanceof RemoteFile) this.#target.release(draft.body)
     return filled

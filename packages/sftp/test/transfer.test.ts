@@ -167,6 +167,46 @@ test('a cut connection leaves a true prefix, and resuming completes it', async (
   }
 })
 
+test('a put that is cut off leaves no hole, in whatever order its source is read', async () => {
+  const original = pattern(6_000_000)
+  await fc.assert(
+    fc.asyncProperty(fc.integer(), fc.nat(original.length), async (seed, cutAfter) => {
+      const near = memoryFileSystem()
+      await put(near, 'original', original)
+      const how = { seed, short: 0.2, turns: 3, fail: 0 }
+      const far = memoryFileSystem()
+      const [left, right] = memoryPair()
+      let sent = 0
+      const cut = {
+        ...bound(left),
+        async write(chunk: Uint8Array) {
+          sent += chunk.length
+          if (sent > cutAfter) {
+            left.abort(new Error('cut'))
+            throw new SshError('SSH_CONNECTION_LOST', 'cut')
+          }
+          await left.write(chunk)
+        },
+      }
+      const served = serveSftp(right, far).catch(() => {})
+      const sftp = await openSftp(cut).catch(() => undefined)
+      if (sftp === undefined) return
+      const source = unrulyFileSystem(near, how)
+      const error = await rejection(within(5000, sftp.put(source, 'original', 'copy')))
+      assert.is((error as SshError).code, 'SSH_CONNECTION_LOST')
+      await served
+      const part = await get(far, 'copy').catch(() => new Uint8Array(0))
+      assert.equal(hash(part), hash(original.subarray(0, part.length)))
+
+      const { sftp: again, dispose } = await session(far)
+      await again.put(source, 'original', 'copy', { resume: true })
+      assert.equal(hash(await get(far, 'copy')), hash(original))
+      await dispose()
+    }),
+    { numRuns: 20 },
+  )
+})
+
 test('an aborted transfer rejects at once, although the server never answers', async () => {
   const far = memoryFileSystem()
   await put(far, 'original', pattern(1_000_000))
