@@ -98,19 +98,26 @@ async function untilEnded(client: SshClient): Promise<number> {
 async function join(program: RemoteProcess, detachKeys: Uint8Array | undefined): Promise<number> {
   const raw = detachKeys !== undefined
   let killedBy: HandledSignal | undefined
+  let ended = false
+  const leaving = new AbortController()
+  const exited = (): void => {
+    ended = true
+  }
+  program.exit.then(exited, exited)
   const stop = [
     handleSignals(['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'], (signal) => {
       // A terminal in raw mode sends keys, not signals: this one was meant for this process. One
-      // that is not passes Ctrl-C on, and believes the second one.
+      // that is not passes Ctrl-C on, and believes the second one. A program that has ended takes
+      // none: what is waited for then is a reader of its output.
       const again = killedBy !== undefined
       killedBy = signal
-      if (raw || again) program.close(new Error(`ended by ${signal}`))
+      if (raw || again || ended) leaving.abort(new Error(`ended by ${signal}`))
       else program.kill(signal.slice('SIG'.length))
     }),
     ...(raw ? [reenterRawModeOnContinue()] : []),
   ]
   try {
-    const end = await attach(program, process, raw ? { raw, detachKeys } : {})
+    const end = await attach(program, process, { raw, detachKeys, signal: leaving.signal })
     if (end.type === 'exited') return exitStatus(end.status)
     if (end.type === 'detached') return 0
     if (isReaderGone(end.error)) return signalExitCode('SIGPIPE')

@@ -48,7 +48,12 @@ export interface AttachOptions {
   readonly raw?: boolean
   /** See `parseDetachKeys`. Only looked for with `raw`. */
   readonly detachKeys?: Uint8Array | undefined
+  /** Leaves at once, whatever is still to be written: the program is closed, the reason thrown. */
+  readonly signal?: AbortSignal | undefined
 }
+
+/** How long outputs may keep a failure from being told. */
+const FLUSH_MS = 1000
 
 /** How it ended. */
 export type AttachEnd =
@@ -92,10 +97,11 @@ export function terminalName(term: string | undefined): string {
 
 /**
  * Copies stdin to the program and its output to stdout and stderr, each as it comes and with
- * back-pressure, until the program ends. Raw mode is restored and listeners are removed whatever
- * happens; the streams stay open.
+ * back-pressure, until the program has ended and the streams have taken all of its output. Raw mode
+ * is restored and listeners are removed whatever happens; the streams stay open.
  *
- * Rejects as `RemoteProcess.exit` does, so a lost connection is an error and never a status.
+ * Rejects as `RemoteProcess.exit` does, so a lost connection is an error and never a status, and
+ * with the reason of `signal`.
  *
  * @example
  * import {
@@ -136,9 +142,23 @@ export async function attach(
         onOutputError(stdout, closed('stdout')),
         onOutputError(stderr, closed('stderr')),
       )
-      copyOutput(() => process.read(), stdout).catch(closed('stdout'))
-      copyOutput(() => process.readStderr(), stderr).catch(closed('stderr'))
-      process.exit.then((status) => resolve({ type: 'exited', status }), reject)
+      // The program ends when its output was read, which is before it was written here.
+      const written = Promise.all([
+        copyOutput(() => process.read(), stdout).catch(closed('stdout')),
+        copyOutput(() => process.readStderr(), stderr).catch(closed('stderr')),
+      ])
+      process.exit.then(
+        (status) => written.then(() => resolve({ type: 'exited', status })),
+        (error) => {
+          const late = setTimeout(() => reject(error), FLUSH_MS)
+          cleanup.push(() => clearTimeout(late))
+          void written.then(() => reject(error))
+        },
+      )
+      const stop = (): void => reject(options.signal?.reason)
+      options.signal?.addEventListener('abort', stop)
+      cleanup.push(() => options.signal?.removeEventListener('abort', stop))
+      if (options.signal?.aborted === true) stop()
     })
   } finally {
     for (const undo of cleanup.reverse()) undo()
