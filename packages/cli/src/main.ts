@@ -81,5 +81,8 @@ restoreTerminalOnExit()
 // A reader that goes away (`| head`) is noticed where it is written to, not here.
 process.stdout.on('error', () => undefined)
 process.stderr.on('error', () => undefined)
-// Everything was written and awaited; what may still be open, such as stdin, is of no interest.
-leave(await main())
+const code = await main()
+// Standard output was awaited where it was written; a slow reader of lines for people gets them, too.
+await new Promise<unknown>((resolve) => process.stderr.write('', resolve))
+// What may still be open, such as stdin, is of no interest.
+leave(code)
