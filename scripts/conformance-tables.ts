@@ -241,6 +241,7 @@ export function versions(): string {
     ['rclone', first('rclone', ['version'], /rclone v(\S+)/)],
     ['ssh2', npm('ssh2')],
     ['dev-tunnels-ssh', npm('@microsoft/dev-tunnels-ssh')],
+    ['russh', npm('russh')],
   ]
   const list = found.flatMap(([name, version]) =>
     version === undefined ? [] : `${name} ${version}`,

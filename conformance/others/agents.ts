@@ -22,7 +22,7 @@ import { type Keys, keyFor } from './keys.ts'
 import { withOurClient } from './our-client.ts'
 import { accepting, type OurServer, withOurServer } from './our-server.ts'
 import type { Trial } from './trial.ts'
-import { use } from './use.ts'
+import { told, use } from './use.ts'
 import { username } from './user.ts'
 
 const data = bytes(1000)
@@ -87,7 +87,9 @@ async function refuse(client: PeerClient, first: KeyFile): Promise<void> {
 async function lend(client: PeerClient, first: KeyFile): Promise<void> {
   const lent = generateKey('ecdsa-nistp256', { comment: 'far from home' })
   let borrowed = false
+  const asked: boolean[] = []
   const exec: SessionHandler = async (session) => {
+    asked.push(session.agentForwarding)
     if (!session.agentForwarding) return 1
     const agent = agentClient(await session.agent())
     const [signer] = await agent.list()
@@ -110,9 +112,10 @@ async function lend(client: PeerClient, first: KeyFile): Promise<void> {
   }
   await withAgent([lent], (agent) =>
     withOurServer(first.key, options, async (server) => {
-      assert.is(await lendTo(server, agent), 7, server.report())
+      assert.is(await lendTo(server, agent), told(client, 7), server.report())
       assert.ok(borrowed, 'the agent signed')
-      assert.is(await lendTo(server), 1, 'an agent that nobody lent')
+      assert.is(await lendTo(server), told(client, 1), 'an agent that nobody lent')
+      assert.equal(asked, [true, false])
     }),
   )
 }

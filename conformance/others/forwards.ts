@@ -27,6 +27,7 @@ import { withOurClient } from './our-client.ts'
 import { accepting, withOurServer } from './our-server.ts'
 import { connectTo, exchange, exchangeBySocks, exchangeWhole, listenWithEcho } from './sockets.ts'
 import type { Trial } from './trial.ts'
+import { told } from './use.ts'
 import { username } from './user.ts'
 
 /** Enough to need more window than there is at first. */
@@ -72,7 +73,9 @@ async function through(
     let came: Uint8Array | undefined
     await withOurServer(key, inner, async ({ port, connections }) => {
       const ended = await client.exec?.({ ...login, port, through: login }, 'cat; exit 7', data)
-      if (ended?.code !== 7) throw new Error(`it ended with ${ended?.code}: ${ended?.problem}`)
+      if (ended === undefined || ended.code !== told(client, 7)) {
+        throw new Error(`it ended with ${ended?.code}: ${ended?.problem}`)
+      }
       assert.is(connections.length, 1)
       came = ended.stdout
     })

@@ -8,6 +8,7 @@ import type { Keys } from './keys.ts'
 import { withOurClient } from './our-client.ts'
 import { accepting, withOurServer } from './our-server.ts'
 import type { Trial } from './trial.ts'
+import { told } from './use.ts'
 import { username } from './user.ts'
 
 const data = bytes(100_000)
@@ -28,7 +29,7 @@ export function sessionsOfClient(client: PeerClient, keys: Keys): readonly Trial
       })
       assert.equal(
         rans.map(({ code }) => code),
-        codes,
+        codes.map((code) => told(client, code)),
         rans.map(({ problem }) => problem).join('\n'),
       )
       for (const { stdout } of rans) assert.is(sha256(stdout), sha256(data))

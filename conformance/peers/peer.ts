@@ -106,6 +106,8 @@ interface Peer {
 
 /** A client of another implementation; it runs commands, or copies files if that is all it does. */
 export interface PeerClient extends Peer {
+  /** False if `exec` cannot tell how a command ended: its `code` is then always undefined. */
+  readonly tellsStatus?: boolean
   readonly exec?: (login: Login, command: string, stdin: Uint8Array) => Promise<Executed>
   /** Puts a file on the server and gets it back, in one connection if it can. */
   readonly copy?: (login: Login, data: Uint8Array) => Promise<Uint8Array>
