@@ -90,8 +90,10 @@ function describe(event: ServerEvent): string {
     case 'forward-started':
       return `connected to ${event.host}:${event.port}`
     case 'forward-ended': {
-      const { host, port, ms, bytesIn, bytesOut } = event
-      return `connection to ${host}:${port} ended: ${ms} ms, ${bytesIn} bytes in, ${bytesOut} out`
+      const { host, port, ms, bytesIn, bytesOut, reason } = event
+      const bytes = `${bytesIn} bytes in, ${bytesOut} out`
+      const why = reason === undefined ? '' : `, ${reason}`
+      return `connection to ${host}:${port} ended: ${ms} ms, ${bytes}${why}`
     }
     case 'disconnected':
       return `disconnected after ${event.ms} ms${event.reason === undefined ? '' : `: ${event.reason}`}`

@@ -3,6 +3,7 @@
  * nobody else notices. With our guest, which waits to be asked for output, and with an agent like
  * microsandbox's, which never waits.
  */
+// Time limit: 240 s
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

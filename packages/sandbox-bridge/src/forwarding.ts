@@ -6,6 +6,14 @@ import type { GuestConnection } from './guest-connection.ts'
 /** Linux errors that mean "too many": ENFILE, EMFILE, EAGAIN, ENOMEM, ENOBUFS, EADDRNOTAVAIL. */
 const SHORTAGES: ReadonlySet<number> = new Set([11, 12, 23, 24, 99, 105])
 
+/** What may be connected to, and who hears what becomes of it. */
+export interface ForwardPolicy {
+  /** Default: anything. */
+  readonly permit?: ((host: string, port: number) => boolean) | undefined
+  /** Hears that a connection was given up because its client did not read. */
+  readonly onError?: ((error: unknown) => void) | undefined
+}
+
 /**
  * Connects from inside the guest, where `127.0.0.1` is the guest. Nothing else waits meanwhile:
  * the agent allows a connect 30 seconds.
@@ -15,14 +23,14 @@ export async function openForward(
   guest: GuestConnection,
   host: string,
   port: number,
-  permit: (host: string, port: number) => boolean = () => true,
+  { permit, onError }: ForwardPolicy = {},
 ): Promise<Transport> {
   if (host === '' || host.includes('\0')) refuse('there is no host to connect to')
   if (!Number.isInteger(port) || port < 1 || port > 65535) refuse(`there is no port ${port}`)
-  if (!permit(host, port)) refuse('this destination is not permitted')
+  if (permit?.(host, port) === false) refuse('this destination is not permitted')
   try {
     const agent = await guest.agent()
-    return await agent.tcpConnect(host, port)
+    return await agent.tcpConnect(host, port, { onOverflow: onError })
   } catch (error) {
     throw openError(error)
   }

@@ -91,11 +91,12 @@ export function guestHandlers(
     if (policy.permitOpen !== undefined) refuse('only some forwards are permitted, and none inside')
     return openGuestListener(guest, place, policy.user ?? username)
   }
+  const forwards = { permit: policy.permitOpen, onError: policy.onError }
   return {
     exec,
     shell,
     subsystems: policy.sftp === false ? {} : { sftp },
-    directTcpip: ({ host, port }) => openForward(guest, host, port, policy.permitOpen),
+    directTcpip: ({ host, port }) => openForward(guest, host, port, forwards),
     directStreamlocal: ({ path, username }) => {
       if (policy.permitOpen !== undefined) refuse('this destination is not permitted')
       return openUnixForward(guest, path, policy.user ?? username)

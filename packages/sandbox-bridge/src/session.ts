@@ -180,6 +180,7 @@ function failureStatus(error: unknown): number | undefined {
     case 'not_executable':
       return NOT_EXECUTABLE
     case 'closed':
+    case 'limit':
     case 'timeout':
     case 'protocol':
     case 'aborted':

@@ -122,7 +122,7 @@ add('a policy is asked, and nothing is dialled against it', async () => {
     dialled = true
     return memorySandbox().sandbox.connectAgent()
   })
-  const error = await refusal(openForward(guest, 'db', 5432, (host) => host === 'web'))
+  const error = await refusal(openForward(guest, 'db', 5432, { permit: (host) => host === 'web' }))
   assert.is(error.reason, OPEN_FAILURE.ADMINISTRATIVELY_PROHIBITED)
   assert.not(dialled)
   await guest.close()

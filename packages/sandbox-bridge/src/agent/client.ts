@@ -11,6 +11,7 @@ import { AgentError } from './error.ts'
 import { FrameDecoder, SENT_FRAME_BYTES_MAX } from './frame.ts'
 import { type FsDataVariant, FsRead, FsSingle, FsWrite, joined } from './fs.ts'
 import { handshake, type Prologue } from './handshake.ts'
+import { HeldBytes } from './held-bytes.ts'
 import type { Link, Session } from './link.ts'
 import {
   type DataType,
@@ -26,7 +27,7 @@ import {
   type Ready,
 } from './messages.ts'
 import { AgentProcess, type ExecOptions } from './process.ts'
-import { AgentTcp } from './tcp.ts'
+import { AgentTcp, type TcpOptions } from './tcp.ts'
 import { abortable, limited } from './waiting.ts'
 
 /** How to connect. */
@@ -85,6 +86,11 @@ const READ_ONLY = {
 const READS_MAX = 16
 /** Frames joined into one write to the carrier, at most. */
 const JOINED_BYTES_MAX = 64 * 1024
+/**
+ * Bytes held for readers that do not read, all sessions of the connection together. A hundred
+ * programs that were stopped hold less; only connections, which nothing can stop, come to so much.
+ */
+const HELD_BYTES_MAX = 256 * 1024 * 1024
 /** Sessions open at once on one connection. */
 const SESSIONS_MAX = 4096
 const HANDSHAKE_MS = 10_000
@@ -126,6 +132,7 @@ export class AgentClient {
   #writing = false
   #reads = 0
   readonly #waitingReads: (() => void)[] = []
+  readonly #held = new HeldBytes(HELD_BYTES_MAX)
 
   private constructor(transport: Transport, prologue: Prologue, ready: Ready, generation: number) {
     this.#transport = transport
@@ -143,6 +150,7 @@ export class AgentClient {
     this.#link = {
       generation: this.generation,
       has: (feature) => this.has(feature),
+      held: this.#held,
       send: (id, type, payload) => this.#send(id, type, payload),
       sendData: (id, type, chunk) => this.#sendData(id, type, chunk),
       ping: (extension) => this.ping(extension),
@@ -186,6 +194,11 @@ export class AgentClient {
   /** Sessions of any kind that are open. */
   get openSessions(): number {
     return this.#sessions.size
+  }
+
+  /** Bytes that came and wait for their readers, of all sessions together; at most 256 MiB. */
+  get heldBytes(): number {
+    return this.#held.total
   }
 
   /**
@@ -294,7 +307,8 @@ export class AgentClient {
 
   /**
    * Connects to `host`:`port` from inside the guest: `127.0.0.1` is the guest. The agent allows 30
-   * seconds. An IPv6 address goes without brackets.
+   * seconds. An IPv6 address goes without brackets. microsandbox's agent cannot be told to wait: a
+   * connection of whose data 64 MiB were not read is given up, and what was held is dropped.
    * @throws AgentError `tcp` with `errno` where the guest told one, `unsupported`, `closed`
    *
    * @example
@@ -305,10 +319,14 @@ export class AgentClient {
    * console.log(error instanceof Error && /refused/i.test(error.message)) // true
    * await agent.close()
    */
-  async tcpConnect(host: string, port: number, call: AgentCallOptions = {}): Promise<AgentTcp> {
+  async tcpConnect(
+    host: string,
+    port: number,
+    call: AgentCallOptions & TcpOptions = {},
+  ): Promise<AgentTcp> {
     const id = this.#claim('core.tcp.connect')
     let session: AgentTcp | undefined
-    const connected = AgentTcp.connect(this.#link, id, host, port, (opened) => {
+    const connected = AgentTcp.connect(this.#link, id, host, port, call, (opened) => {
       session = opened
       this.#sessions.set(id, opened)
     })

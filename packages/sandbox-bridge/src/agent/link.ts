@@ -1,4 +1,5 @@
 /** What a session and its client know of each other. */
+import type { HeldBytes } from './held-bytes.ts'
 import type {
   DataType,
   Feature,
@@ -15,6 +16,8 @@ export interface Link {
   /** Negotiated generation. */
   readonly generation: number
   has(feature: Feature): boolean
+  /** What waits for readers on this connection. */
+  readonly held: HeldBytes
   /** Sends one message; resolves when the carrier has taken it. @throws AgentError */
   send<T extends MessageType>(id: number, type: T, payload: Payloads[T]): Promise<void>
   /** Sends one data frame. The chunk may be reused once this has returned. */

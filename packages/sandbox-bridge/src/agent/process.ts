@@ -87,8 +87,14 @@ export class AgentProcess implements Session {
     this.#id = id
     this.tty = options.pty !== undefined
     this.#endOfFile = endOfFile(options.pty, link)
-    this.#stdout = new Inbox((count) => this.#taken(count))
-    this.#stderr = new Inbox((count) => this.#taken(count))
+    const owner = {
+      held: link.held,
+      onTaken: (count: number) => this.#taken(count),
+      onOverflow: () =>
+        this.#overflow('the connection to the agent holds too much for its readers'),
+    }
+    this.#stdout = new Inbox(owner)
+    this.#stderr = new Inbox(owner)
     const room = programRoom(link, () => this.#pid, this.tty)
     this.#input = new InputPacer(link, id, 'core.exec.stdin', room)
     this.exited = new Promise((resolve, reject) => {
@@ -245,14 +251,22 @@ export class AgentProcess implements Session {
     const held = this.bufferedBytes
     if (held > HELD_BYTES_MAX) {
       // Only a process that left its group can get here; it gets what its group gets.
-      const error = new AgentError('limit', `program output exceeds ${HELD_BYTES_MAX} unread bytes`)
-      this.#kill(SIGKILL)
-      this.#link.release(this.#id)
-      this.#fail(error)
+      this.#overflow(`program output exceeds ${HELD_BYTES_MAX} unread bytes`)
     } else if (held > PAUSE_ABOVE_BYTES && !this.#paused && !this.#link.has('window')) {
       this.#paused = true
       this.#kill(SIGSTOP)
     }
+  }
+
+  /** What was held goes at once: whoever did not read it may never do. */
+  #overflow(why: string): void {
+    const error = new AgentError('limit', why)
+    this.#stdout.break(error)
+    this.#stderr.break(error)
+    if (this.#ended) return
+    this.#kill(SIGKILL)
+    this.#link.release(this.#id)
+    this.#fail(error)
   }
 
   #taken(count: number): void {

@@ -15,6 +15,12 @@ const WINDOW_BYTES = 256 * 1024
  */
 const HELD_BYTES_MAX = 64 * 1024 * 1024
 
+/** What else is to be known of a connection. */
+export interface TcpOptions {
+  /** Hears, at once, that it was given up because nobody read what came. */
+  readonly onOverflow?: ((error: AgentError) => void) | undefined
+}
+
 /**
  * The guest's end of a TCP connection as a transport: `close` ends our direction, the other goes
  * on; after both ends the agent is told to forget it, which it never does by itself.
@@ -24,6 +30,7 @@ export class AgentTcp implements Transport, Session {
   readonly #id: number
   readonly #inbox: Inbox
   readonly #output: InputPacer
+  readonly #onOverflow: (error: AgentError) => void
   #connected: { resolve(tcp: AgentTcp): void; reject(error: Error): void } | undefined
   #closing = false
   #sentEof = false
@@ -32,10 +39,16 @@ export class AgentTcp implements Transport, Session {
   #failure: Error | undefined
   #owedCredit = 0
 
-  private constructor(link: Link, id: number, port: number) {
+  private constructor(link: Link, id: number, port: number, options: TcpOptions) {
     this.#link = link
     this.#id = id
-    this.#inbox = new Inbox((count) => this.#taken(count))
+    this.#onOverflow = options.onOverflow ?? (() => {})
+    this.#inbox = new Inbox({
+      held: link.held,
+      onTaken: (count) => this.#taken(count),
+      onOverflow: () =>
+        this.#overflow('the connection to the agent holds too much for its readers'),
+    })
     this.#output = new InputPacer(link, id, 'core.tcp.data', tcpRoom(link, port))
   }
 
@@ -45,9 +58,10 @@ export class AgentTcp implements Transport, Session {
     id: number,
     host: string,
     port: number,
+    options: TcpOptions,
     opened: (session: AgentTcp) => void,
   ): Promise<AgentTcp> {
-    const tcp = new AgentTcp(link, id, port)
+    const tcp = new AgentTcp(link, id, port, options)
     opened(tcp)
     return new Promise((resolve, reject) => {
       tcp.#connected = { resolve, reject }
@@ -103,7 +117,7 @@ export class AgentTcp implements Transport, Session {
       case 'core.tcp.data':
         this.#inbox.push(message.payload.data)
         if (this.#inbox.bufferedBytes > HELD_BYTES_MAX) {
-          this.abort(new AgentError('limit', `TCP data exceeds ${HELD_BYTES_MAX} unread bytes`))
+          this.#overflow(`TCP data exceeds ${HELD_BYTES_MAX} unread bytes`)
         }
         break
       case 'core.tcp.eof':
@@ -129,6 +143,17 @@ export class AgentTcp implements Transport, Session {
   /** For `AgentClient`. */
   lost(error: Error): void {
     this.#fail(error)
+  }
+
+  /** What was held goes at once: whoever did not read it may never do. */
+  #overflow(why: string): void {
+    const error = new AgentError('limit', why)
+    this.#inbox.break(error)
+    if (!this.#ended) {
+      this.#forget()
+      this.#fail(error)
+    }
+    this.#onOverflow(error)
   }
 
   #taken(count: number): void {

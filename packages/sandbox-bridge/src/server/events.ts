@@ -90,7 +90,12 @@ export type ServerEvent = EventSource &
         ForwardSubject &
         Traffic)
     | ({ readonly type: 'forward-started' } & Identity & ForwardSubject)
-    | ({ readonly type: 'forward-ended'; readonly ms: number } & Identity &
+    | ({
+        readonly type: 'forward-ended'
+        readonly ms: number
+        /** What broke it in the sandbox, or on the way there. */
+        readonly reason: string | undefined
+      } & Identity &
         ForwardSubject &
         Traffic)
     | ({

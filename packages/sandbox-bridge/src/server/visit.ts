@@ -227,13 +227,14 @@ export class Visit {
     const count: TrafficCount = { bytesIn: 0, bytesOut: 0 }
     this.#active++
     let over = false
-    const ended = (): void => {
+    const ended = (error?: unknown): void => {
       if (over) return
       over = true
       const ms = Math.round(performance.now() - startedMs)
+      const reason = error instanceof Error ? error.message : undefined
       // The destination's output is what goes to the client.
       const traffic = { bytesIn: count.bytesOut, bytesOut: count.bytesIn }
-      this.emit({ type: 'forward-ended', ms, ...subject, ...traffic })
+      this.emit({ type: 'forward-ended', ms, ...subject, ...traffic, reason })
       this.#left()
     }
     return untilGone(counted(transport, count), ended)
@@ -399,8 +400,8 @@ function endOf(result: ExitResult | undefined): {
     : { status: undefined, signal: result.signal }
 }
 
-/** Calls `gone` once the transport was read to its end and closed, or has failed. */
-function untilGone(transport: Transport, gone: () => void): Transport {
+/** Calls `gone` once the transport was read to its end and closed, or, with the reason, has failed. */
+function untilGone(transport: Transport, gone: (error?: unknown) => void): Transport {
   let open = 2
   const half = (): void => {
     open--
@@ -418,7 +419,7 @@ function untilGone(transport: Transport, gone: () => void): Transport {
         }
         return chunk
       } catch (error) {
-        gone()
+        gone(error)
         throw error
       }
     },

@@ -3,9 +3,9 @@
 //
 // Programs are imitations that read and write at their own pace: `deaf` never reads, `stubborn`
 // neither reads nor heeds what can be ignored, `cat` reads and echoes, `slow` reads a little at a
-// time, `yes` writes without end, `exit` ends at once. A shell runs the first word of its command,
+// time, `yes` writes without end, `escaped` does so out of reach of what stops it, `exit` ends at once. A shell runs the first word of its command,
 // and is `cat` without one. `perl` answers as the gauge of unread input does. Connections go to
-// hosts of the same names, and to `silent`, which never answers. Whatever the real agent was recorded
+// hosts of the same names, to `flood`, which sends without end, and `silent`, which never answers. Whatever the real agent was recorded
 // to be asked, it is answered in the recorded bytes; and whatever is sent must look as recorded.
 
 import { memoryPair, type Transport } from '@sandbox-ssh/protocol'
@@ -72,10 +72,26 @@ interface Connection extends Receiver {
   sent: number
 }
 
-const KINDS = ['deaf', 'stubborn', 'cat', 'slow', 'yes', 'exit', 'perl', 'ln', 'stat', 'sync']
+const HOSTS = ['cat', 'slow', 'deaf', 'yes', 'flood', 'silent']
+const KINDS = [
+  'deaf',
+  'stubborn',
+  'cat',
+  'slow',
+  'yes',
+  'escaped',
+  'exit',
+  'perl',
+  'ln',
+  'stat',
+  'sync',
+]
 /** What `yes` writes in a millisecond, and a connection to it in all. */
 const YES_BYTES = 32 * 1024
 const TCP_SENT_MAX = 4 * 1024 * 1024
+
+/** What `flood` and `escaped` write in a millisecond. */
+const FLOOD_BYTES = 256 * 1024
 
 /** The real agent's answers, as far as they were recorded; shared by all imitations. */
 export const recorded: RecordedAnswers = new RecordedAnswers()
@@ -129,6 +145,11 @@ export class BrittleAgent {
   /** Programs that run. */
   get running(): number {
     return this.#programs.size
+  }
+
+  /** Connections that are open. */
+  get connections(): number {
+    return this.#connections.size
   }
 
   /** Clients of the relay. */
@@ -345,7 +366,7 @@ export class BrittleAgent {
       this.#say(id, 'core.tcp.failed', { error })
       return
     }
-    if (!['cat', 'slow', 'deaf', 'yes', 'silent'].includes(host)) {
+    if (!HOSTS.includes(host)) {
       const error = `connect ${host}:1: failed to lookup address information: Try again`
       this.#say(id, 'core.tcp.failed', { error })
       return
@@ -392,6 +413,10 @@ export class BrittleAgent {
   /** What programs do by themselves. */
   #tick(): void {
     for (const [id, program] of this.#programs) {
+      if (program.kind === 'escaped') {
+        this.#data(id, 'core.exec.stdout', new Uint8Array(FLOOD_BYTES))
+        continue
+      }
       if (program.stopped) continue
       if (program.kind === 'recorded') {
         this.#continue(id, program)
@@ -415,6 +440,9 @@ export class BrittleAgent {
       if (connection.buffered <= connection.capacity) connection.frames = 0
       if (connection.kind === 'cat' && read > 0) {
         this.#data(id, 'core.tcp.data', new Uint8Array(Math.min(read, 65_536)))
+      }
+      if (connection.kind === 'flood') {
+        this.#data(id, 'core.tcp.data', new Uint8Array(FLOOD_BYTES))
       }
       if (connection.kind === 'yes' && connection.sent < TCP_SENT_MAX) {
         connection.sent += YES_BYTES
