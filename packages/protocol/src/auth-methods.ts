@@ -420,11 +420,16 @@ export class AuthSequence {
   }
 
   /** A signature by the signer that offered `key`; undefined, and a note, if it will not. */
-  async sign(key: PublicKey, data: Uint8Array, algorithm: string): Promise<Uint8Array | undefined> {
+  async sign(
+    key: PublicKey,
+    data: Uint8Array,
+    algorithm: string,
+    signal: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
     try {
       for (const { run } of this.#runs) {
         const signer = run.signer?.(key)
-        if (signer !== undefined) return await signer.sign(data, algorithm)
+        if (signer !== undefined) return await signer.sign(data, algorithm, { signal })
       }
       this.#tried.push('its signer is gone')
     } catch (error) {

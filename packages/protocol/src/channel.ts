@@ -199,10 +199,11 @@ export class Channel implements Transport {
   /**
    * Resolves when the last byte has passed into the packet layer, which needs window of the peer.
    * The chunk must not change until then. Rejects with SshError `SSH_CHANNEL_CLOSED` after `close`
-   * or once the peer closed. A rejection nobody looks at is not an unhandled one.
+   * or once the peer closed. A rejection nobody looks at is not an unhandled one. Of a write given
+   * up by its signal the rest is never sent, while what the peer had room for is on its way.
    */
-  write(chunk: Uint8Array): Promise<void> {
-    return this.#write(chunk, 0)
+  write(chunk: Uint8Array, options?: WaitOptions): Promise<void> {
+    return this.#write(chunk, 0, options?.signal)
   }
 
   /**
@@ -224,18 +225,21 @@ export class Channel implements Transport {
    * channel.discardStderr()
    * await channel.close()
    */
-  writeStderr(chunk: Uint8Array): Promise<void> {
-    return this.#write(chunk, EXTENDED_DATA.STDERR)
+  writeStderr(chunk: Uint8Array, options?: WaitOptions): Promise<void> {
+    return this.#write(chunk, EXTENDED_DATA.STDERR, options?.signal)
   }
 
-  /** Sends EOF behind what was written; resolves when it is on its way. Reading goes on. */
-  close(): Promise<void> {
+  /**
+   * Sends EOF behind what was written; resolves when it is on its way. Reading goes on. The signal
+   * ends only the waiting.
+   */
+  close(options: WaitOptions = {}): Promise<void> {
     if (this.#ending === undefined) {
       this.#ending = deferred()
       if (this.#gone || this.#closeSent) this.#ending.resolve()
       else this.#flush()
     }
-    return this.#ending.promise
+    return waitFor(this.#ending.promise, { signal: options.signal, what: 'closing' })
   }
 
   /**
@@ -366,11 +370,12 @@ export class Channel implements Transport {
   }
 
   /** Resolves when what was written so far is granted, or never will be. */
-  flushed(): Promise<void> {
+  flushed(options: WaitOptions = {}): Promise<void> {
     if (this.#outgoing.length === 0) return DONE
     const written = deferred<void>()
     this.#outgoing.push({ data: NOTHING, extended: EXTENDED_DATA.STDERR, written })
-    return written.promise.catch(ignore)
+    const { signal } = options
+    return waitFor(written.promise.catch(ignore), { signal, what: 'what was written' })
   }
 
   /** Internal: makes further writes of stdout reject, and those that wait too; stderr goes on. */
@@ -449,7 +454,8 @@ export class Channel implements Transport {
     if (this.drained) this.#onDrained()
   }
 
-  #write(chunk: Uint8Array, extended: number): Promise<void> {
+  #write(chunk: Uint8Array, extended: number, signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted) return rejected(aborted(signal))
     const error = this.#writeError ?? (extended === 0 ? this.#refused : undefined)
     if (error !== undefined) return rejected(error)
     if (this.#ending !== undefined) {
@@ -464,9 +470,19 @@ export class Channel implements Transport {
       if (granted === chunk.length) return DONE
       data = chunk.subarray(granted)
     }
-    const written = deferred<void>()
-    this.#outgoing.push({ data, extended, written })
-    return written.promise
+    const outgoing: Outgoing = { data, extended, written: deferred<void>() }
+    this.#outgoing.push(outgoing)
+    const written = waitFor(outgoing.written.promise, { signal, what: 'writing' })
+    if (signal !== undefined) written.catch(() => this.#forget(outgoing))
+    return written
+  }
+
+  /** Does not send what is left of a write that was given up; what waits behind it goes on. */
+  #forget(outgoing: Outgoing): void {
+    const at = this.#outgoing.indexOf(outgoing)
+    if (at < 0) return
+    this.#outgoing.splice(at, 1)
+    this.#flush()
   }
 
   /** Passes on what is granted now; EOF behind the last of it. */

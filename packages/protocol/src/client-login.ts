@@ -72,7 +72,10 @@ export class ClientLogin {
       case 'sign':
         // A signer that will not is one attempt lost, not the connection.
         this.#ask(
-          () => this.#auth.sign(question.publicKey, question.data, question.algorithm),
+          () => {
+            const { publicKey, data, algorithm } = question
+            return this.#auth.sign(publicKey, data, algorithm, this.#connecting.signal)
+          },
           (signature) => machine.answerSignature(id, signature),
         )
         break

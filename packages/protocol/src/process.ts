@@ -15,7 +15,7 @@ import { SshError } from './errors.ts'
 import { TERMINATE_GRACE_MS } from './limits.ts'
 import { unref } from './pump.ts'
 import type { TerminalModes } from './terminal-modes.ts'
-import { aborted, type WaitOptions } from './wait.ts'
+import { aborted, type WaitOptions, waitFor } from './wait.ts'
 
 /** How a program ended: by itself with a code, or by a signal. */
 export type ExitStatus =
@@ -90,6 +90,21 @@ export class RemoteProcess {
     return this.#exit.promise
   }
 
+  /**
+   * `exit`, for who will not wait for ever: the signal ends only the waiting, and leaves the program
+   * alone. That of `Client.exec` gives up the program.
+   *
+   * @example
+   * const process = await client.exec('cat', { stderr: 'ignore' })
+   * const soon = process.wait({ signal: AbortSignal.timeout(20) })
+   * console.log(await soon.catch((error) => error.code)) // SSH_TIMEOUT
+   * await process.end()
+   * console.log((await process.wait()).code) // 0
+   */
+  wait(options: WaitOptions = {}): Promise<ExitStatus> {
+    return waitFor(this.exit, { signal: options.signal, what: 'the program' })
+  }
+
   /** The program's input; closing it is the end of file. Made when first asked for. */
   get stdin(): WritableStream<Uint8Array> {
     return this.channel.writable
@@ -129,13 +144,13 @@ export class RemoteProcess {
   }
 
   /** Writes to stdin; see `Channel.write`. Rejects `SSH_CHANNEL_CLOSED` once the program ended. */
-  write(chunk: Uint8Array): Promise<void> {
-    return this.channel.write(chunk)
+  write(chunk: Uint8Array, options?: WaitOptions): Promise<void> {
+    return this.channel.write(chunk, options)
   }
 
-  /** Ends stdin. */
-  end(): Promise<void> {
-    return this.channel.close()
+  /** Ends stdin; see `Channel.close`. */
+  end(options?: WaitOptions): Promise<void> {
+    return this.channel.close(options)
   }
 
   /**

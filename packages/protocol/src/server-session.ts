@@ -110,9 +110,9 @@ export interface ServerSession {
   /** Next chunk of stdin, or undefined at its end. Rejects if the connection was lost. */
   read(options?: WaitOptions): Promise<Uint8Array | undefined>
   /** Writes to stdout; resolves when granted. Rejects with SshError `SSH_CHANNEL_CLOSED`. */
-  write(chunk: Uint8Array): Promise<void>
+  write(chunk: Uint8Array, options?: WaitOptions): Promise<void>
   /** The same for stderr. */
-  writeStderr(chunk: Uint8Array): Promise<void>
+  writeStderr(chunk: Uint8Array, options?: WaitOptions): Promise<void>
   /** stdin and stdout as a transport, for protocols such as SFTP. */
   readonly transport: Transport
   /** Aborted when the client closed the channel or the connection ended. */
@@ -292,14 +292,14 @@ class Session implements ServerSession {
     return this.#channel.read(options)
   }
 
-  write(chunk: Uint8Array): Promise<void> {
+  write(chunk: Uint8Array, options?: WaitOptions): Promise<void> {
     if (this.#stdoutEnded) return rejected(closed('stdout has been closed'))
-    return this.#channel.write(chunk)
+    return this.#channel.write(chunk, options)
   }
 
-  writeStderr(chunk: Uint8Array): Promise<void> {
+  writeStderr(chunk: Uint8Array, options?: WaitOptions): Promise<void> {
     if (this.#stderrEnded) return rejected(closed('stderr has been closed'))
-    return this.#channel.writeStderr(chunk)
+    return this.#channel.writeStderr(chunk, options)
   }
 
   async agent(options?: WaitOptions): Promise<Channel> {

@@ -223,7 +223,7 @@ export class ServerConnection extends Connection {
       }
       this.#link
         .ask(
-          () => signer?.sign(question.data, question.algorithm),
+          () => signer?.sign(question.data, question.algorithm, { signal: this.#link.signal }),
           (signature) => machine.answerSignature(id, signature),
           failed,
           false,

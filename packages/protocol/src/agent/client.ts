@@ -214,7 +214,7 @@ class Connection implements AgentClient {
     return {
       publicKey,
       algorithms: algorithmsOf(publicKey.type),
-      sign: (data, algorithm) => this.sign(publicKey, data, algorithm),
+      sign: (data, algorithm, wait) => this.sign(publicKey, data, algorithm, wait),
     }
   }
 

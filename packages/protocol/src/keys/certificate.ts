@@ -15,6 +15,7 @@ import type { SignatureSpec } from '../algorithms/spec.ts'
 import { defaultCrypto } from '../crypto/native.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { SshError } from '../errors.ts'
+import type { WaitOptions } from '../wait.ts'
 import { Reader } from '../wire/reader.ts'
 import { Writer } from '../wire/writer.ts'
 import { addressMatches, isAddressBlock } from './address.ts'
@@ -250,7 +251,7 @@ function checkSource(value: string, address: string | undefined): void {
 }
 
 /** What a new certificate shall say. */
-export interface CertificateRequest {
+export interface CertificateRequest extends WaitOptions {
   /** The key to certify, not itself a certificate. */
   readonly key: PublicKey
   readonly role: 'user' | 'host'
@@ -341,7 +342,7 @@ export async function issueCertificate(
     .string('')
     .string(authority.publicKey.blob)
     .finish()
-  const signature = await authority.sign(body, algorithm)
+  const signature = await authority.sign(body, algorithm, { signal: request.signal })
   return PublicKey.fromBlob(new Writer().bytes(body).string(signature).finish(), key.comment)
 }
 
@@ -377,12 +378,12 @@ export function certified(signer: Signer, certificate: PublicKey): Signer {
   return {
     publicKey: certificate,
     algorithms: [...names.keys()],
-    sign(data, algorithm) {
+    sign(data, algorithm, options) {
       const plain = names.get(algorithm)
       if (plain === undefined) {
         throw new SshError('SSH_SIGN', `this certificate cannot sign with ${algorithm}`)
       }
-      return signer.sign(data, plain)
+      return signer.sign(data, plain, options)
     },
   }
 }

@@ -1,6 +1,7 @@
 /** Public keys as SSH carries them, and the seam behind which private ones sign. */
 import { sha256 } from '@noble/hashes/sha2.js'
 import { SshError } from '../errors.ts'
+import type { WaitOptions } from '../wait.ts'
 import { Reader } from '../wire/reader.ts'
 import { decodeBase64, encodeBase64 } from './base64.ts'
 
@@ -98,7 +99,9 @@ export interface Signer {
   readonly algorithms: readonly string[]
   /**
    * A whole signature blob (`string name, string data`) over `data`, RFC 4253 §6.6.
-   * Rejects with SshError `SSH_SIGN`.
+   * Rejects with SshError `SSH_SIGN`. The signal fires when nobody waits for it any more: the
+   * connection is gone, or its login was given up. One that waits for somebody to touch a key or to
+   * answer a question should stop then; others need not look at it.
    */
-  sign(data: Uint8Array, algorithm: string): Promise<Uint8Array> | Uint8Array
+  sign(data: Uint8Array, algorithm: string, options?: WaitOptions): Promise<Uint8Array> | Uint8Array
 }

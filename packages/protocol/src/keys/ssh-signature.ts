@@ -4,6 +4,7 @@ import type { SignaturePolicy } from '../algorithms/spec.ts'
 import { equalBytes } from '../crypto/equal-bytes.ts'
 import { defaultCrypto } from '../crypto/native.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
+import type { WaitOptions } from '../wait.ts'
 import { Reader } from '../wire/reader.ts'
 import { Writer } from '../wire/writer.ts'
 import { decodeBase64, encodeBase64 } from './base64.ts'
@@ -19,7 +20,7 @@ const TEXT_CHARACTERS_MAX = 64 * 1024
 export type MessageHash = 'sha256' | 'sha512'
 
 /** How to sign. */
-export interface MessageOptions {
+export interface MessageOptions extends WaitOptions {
   /** Default: sha512. */
   readonly hash?: MessageHash
   readonly crypto?: CryptoProvider
@@ -59,7 +60,9 @@ export async function signMessage(
   if (algorithm === undefined) throw new TypeError('signer: cannot sign')
   const crypto = options.crypto ?? defaultCrypto()
   const hash = options.hash ?? 'sha512'
-  const signature = await signer.sign(signedBytes(crypto, message, namespace, hash), algorithm)
+  const { signal } = options
+  const data = signedBytes(crypto, message, namespace, hash)
+  const signature = await signer.sign(data, algorithm, { signal })
   const bytes = new Writer()
     .bytes(MAGIC)
     .uint32(VERSION)
