@@ -20,6 +20,8 @@ export interface LinkOptions {
   readonly cutAfterBytes?: number
   /** Inverts the lowest bit of this byte on the way from client to server. */
   readonly flipAtByte?: number
+  /** May change what is on its way, in either direction. */
+  readonly alter?: (bytes: Uint8Array) => void
 }
 
 export interface PairOptions {
@@ -138,7 +140,9 @@ export class Pair {
     const queue = this.#queues.get(from) ?? []
     this.#queues.set(from, queue)
     for (let out = from.machine.takeOutput(); out; out = from.machine.takeOutput()) {
-      queue.push(out.slice())
+      const bytes = out.slice()
+      this.#link.alter?.(bytes)
+      queue.push(bytes)
     }
     const chunk = queue.shift()
     if (chunk === undefined) return false
