@@ -1,4 +1,5 @@
 /** The guest's files: the suite every file system passes, and what is the agent's own. */
+// Also on: bun
 import { execFileSync } from 'node:child_process'
 import {
   chmodSync,

@@ -1,6 +1,7 @@
 // Every way a forward may fail, as `ssh -W`, `-L` and `-D` and our own client tell it: RFC 4254 §5.1
 // has a code for each, and the agent's words are the text. The agent is a real guest, but for the
 // connections that are asked of it, which fail as agents were seen to fail.
+// Also on: bun
 
 import { spawnSync } from 'node:child_process'
 import { connect } from 'node:net'

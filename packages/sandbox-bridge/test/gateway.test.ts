@@ -1,4 +1,5 @@
 /** Many sandboxes behind one server: who gets where, and that nobody learns more than that. */
+// Also on: bun, deno
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import {

@@ -8,6 +8,9 @@ import { type Sandbox, type SandboxOptions, sandbox } from '../src/sandbox.ts'
 
 const temporary: string[] = []
 
+/** False where the guest in this process has no terminals: Deno passes on no descriptors. */
+export const hasTerminals: boolean = process.versions['deno'] === undefined
+
 /** A temporary directory that goes with the process. */
 export function temporaryDirectory(): string {
   const path = mkdtempSync(join(tmpdir(), 'sandbox-ssh-test-'))

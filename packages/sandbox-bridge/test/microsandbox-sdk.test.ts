@@ -2,6 +2,7 @@
  * §8 of the reference: a program as it is written for microsandbox's SDK, with every method, option
  * and name, type-checked against ours and run unchanged; then what ours has beyond.
  */
+// Also on: bun, deno
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -32,7 +33,8 @@ import {
   SshServer,
   type SshServerOptions,
 } from '../src/index.ts'
-import { memorySandbox } from './memory-sandbox.ts'
+import { findPrograms } from '../src/local/programs.ts'
+import { hasTerminals, memorySandbox, temporaryDirectory } from './memory-sandbox.ts'
 import { within } from './within.ts'
 
 const test = suite('code for microsandbox’s SDK')
@@ -112,7 +114,9 @@ add('a program with every method of it runs as it is', async () => {
   const { sandbox, directory } = memorySandbox()
   assert.equal(await theirProgram(sandbox, directory), [
     '3 hello\noops\n',
-    '24 80\r\n',
+    hasTerminals
+      ? '24 80\r\n'
+      : 'error: exec session error: this guest cannot open a terminal: Deno passes on no descriptors\r\n',
     'bytes',
     'other',
     join(directory, 'd/other'),
@@ -151,6 +155,17 @@ add('classes are those that are exported, and their handles are used up once clo
     (bad as Error).message,
     'inactivityTimeoutSecs must be an integer between 0 and 4294967295',
   )
+})
+
+add('an agent in a process of its own gives terminals to whatever runtime asks', async () => {
+  const endpoint = `stdio:node '${findPrograms().guest}' --stdio`
+  const client = await named(endpoint, { home: temporaryDirectory() }).ssh().openClient()
+  const terminal = await client.exec('stty size; echo $TERM; exit 5', { tty: true })
+  assert.match(terminal.stdout.toString(), /^24 80\r\nxterm/)
+  assert.is(terminal.status, 5)
+  const sorted = await client.exec('sort', { stdin: 'b\na\n' })
+  assert.is(sorted.stdout.toString(), 'a\nb\n')
+  await client.close()
 })
 
 add('attach has its options, and needs a terminal', async () => {

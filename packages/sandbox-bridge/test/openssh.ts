@@ -1,9 +1,8 @@
 // OpenSSH's programs and a server of ours to use them against.
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
-import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { generateKey, nodeSocket } from '@sandbox-ssh/protocol'
 import type { Sandbox } from '../src/sandbox.ts'
@@ -27,8 +26,8 @@ export interface Result {
   readonly stderr: string
 }
 
-/** Who logs in. */
-export const user: string = userInfo().username
+/** Who logs in. Bun's `userInfo` knows it only by the environment. */
+export const user: string = spawnSync('id', ['-un']).stdout.toString().trim()
 
 /** Serves a sandbox on a free port. */
 export async function listen(

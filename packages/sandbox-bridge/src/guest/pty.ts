@@ -149,6 +149,8 @@ const STTY_MS = 5000
  * often one file in a bare image, where only a path can tell.
  */
 function loadBinding(): Binding {
+  // The numbers of Deno's descriptors are its own, and mean nothing to node-pty and to programs.
+  if (process.versions['deno'] !== undefined) throw new Error('Deno passes on no descriptors')
   const named = process.env['MSB_GUEST_PTY']
   const beside = fileURLToPath(new URL('./pty.node', import.meta.url))
   const path =

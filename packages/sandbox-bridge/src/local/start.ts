@@ -40,6 +40,14 @@ export async function startGuest(
   programs: LocalPrograms,
   signal: AbortSignal | undefined,
 ): Promise<StartedGuest> {
+  if (process.versions['deno'] !== undefined) {
+    // What it shows as descriptors are numbers of its own.
+    throw new SandboxError(
+      'SANDBOX_START_FAILED',
+      `Deno cannot pass on a listening socket, and so cannot start local:${layout.name}; ` +
+        `once it runs (msb ssh local:${layout.name}) it can be entered`,
+    )
+  }
   const etcFiles = writeEtc(layout)
   const uid = process.getuid?.() ?? 0
   const failures: string[] = []

@@ -170,7 +170,8 @@ function loginName(): string | undefined {
   try {
     const { username } = userInfo()
     const usable = /^[a-z_][a-z0-9_.-]*$/i.test(username)
-    return usable && username !== 'root' && username !== 'nobody' ? username : undefined
+    // `unknown` is what Bun says where the environment does not tell.
+    return usable && !['root', 'nobody', 'unknown'].includes(username) ? username : undefined
   } catch {
     // A uid without a name, as in containers.
     return undefined
