@@ -1,4 +1,5 @@
 /** Working beside microsandbox's own program: its commands passed on, its sandboxes started. */
+// Time limit: 240 s
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
@@ -75,6 +76,33 @@ test('a sandbox that another session uses by then keeps running', async () => {
   assert.is(stdout.toString(), 'up\nstill here\n')
   assert.is(readFileSync(join(home, 'log'), 'utf8'), 'start box\n')
 })
+
+test('of several that start a sandbox at once, all get in', async () => {
+  const home = temporaryDirectory()
+  installStarter(home)
+  const all = Array.from({ length: 3 }, () => start(['ssh', 'box', '--', 'echo up; cat'], home))
+  const ends = all.map(finished)
+  // Whoever started it stops it, unless somebody else is still in.
+  await Promise.all(all.map((child) => once(child.stdout as Readable, 'data')))
+  for (const child of all) child.stdin?.end()
+  const results = await Promise.all(ends)
+  assert.equal(
+    results.map(({ code }) => code),
+    [0, 0, 0],
+  )
+  assert.match(readFileSync(join(home, 'log'), 'utf8'), /^start box\n(stop box\n)?$/)
+})
+
+for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
+  test(`${signal} to serve stops the sandbox that it started`, async () => {
+    const home = temporaryDirectory()
+    installStarter(home)
+    await msb(['ssh', 'authorize', '--file', `${makeKey()}.pub`], { home })
+    const server = await serve(home, ['box'])
+    await server.stop(signal)
+    assert.is(readFileSync(join(home, 'log'), 'utf8'), 'start box\nstop box\n')
+  })
+}
 
 test('a signal before there is a session stops the sandbox that was started', async () => {
   const home = temporaryDirectory()

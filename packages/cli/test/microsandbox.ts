@@ -22,16 +22,23 @@ export function agentSocket(home: string): string {
   return socket
 }
 
-/** One that starts our guest as the agent of the sandbox `box`, and keeps a log. */
+/**
+ * One that starts our guest as the agent of the sandbox `box`, unless it runs, and keeps a log of what
+ * it did.
+ */
 export function installStarter(home: string): void {
   const socket = agentSocket(home)
   install(
     home,
-    `echo "$*" >> '${home}/log'
-case "$1" in
-start) '${process.execPath}' '${guest}' --relay '${socket}' >/dev/null 2>&1 </dev/null &
+    `case "$1" in
+start)
+  mkdir '${home}/running' 2>/dev/null || { echo 'error: box is locked by another process' >&2; exit 1; }
+  echo "$*" >> '${home}/log'
+  '${process.execPath}' '${guest}' --relay '${socket}' >/dev/null 2>&1 </dev/null &
   echo $! > '${home}/pid' ;;
-stop) kill "$(cat '${home}/pid')" && rm -f '${home}/pid' '${socket}' ;;
+stop)
+  echo "$*" >> '${home}/log'
+  kill "$(cat '${home}/pid')" && rm -rf '${home}/pid' '${socket}' '${home}/running' ;;
 esac
 `,
   )

@@ -12,6 +12,8 @@ import { type DialOptions, dialUnix } from './unix.ts'
 /** A started sandbox's socket appears within this. */
 const SOCKET_MS = 10_000
 const RETRY_MS = 50
+/** For what somebody else may be starting to come up, where nothing tells whether it is. */
+const OTHERS_START_MS = 3000
 /** For a relay to notice that our own connections are gone. */
 const LEAVE_MS = 2000
 
@@ -134,8 +136,14 @@ export async function runNamed(
       throw new SandboxError(code, `${message}; ${hint}`, { cause: error })
     }
     onStarting?.()
-    await runMicrosandbox(home, program, 'start', name, signal)
-    await untilReachable(home, name, signal)
+    try {
+      await runMicrosandbox(home, program, 'start', name, signal)
+    } catch (failure) {
+      if (signal?.aborted || !(await comesUp(home, name, signal))) throw failure
+      // Somebody else was starting it at the same time, and it is theirs to stop.
+      return { started: false, end: () => Promise.resolve('left') }
+    }
+    await untilReachable(home, name, SOCKET_MS, signal)
     return { started: true, end: (whenUnsure) => endRun(home, program, name, whenUnsure) }
   }
 }
@@ -153,12 +161,29 @@ async function probe(home: Home, name: string, signal: AbortSignal | undefined):
   transport.abort()
 }
 
-async function untilReachable(
+/** Whether a sandbox that we could not start runs after all, or soon will. */
+async function comesUp(
   home: Home,
   name: string,
   signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const answer = readCatalogue(home, name)
+  const state = answer.kind === 'found' ? answer.entry.state.kind : answer.kind
+  const isComing = state === 'starting' || state === 'running'
+  const limitMs = isComing ? SOCKET_MS : state === 'unreadable' ? OTHERS_START_MS : 0
+  return untilReachable(home, name, limitMs, signal).then(
+    () => true,
+    () => false,
+  )
+}
+
+async function untilReachable(
+  home: Home,
+  name: string,
+  limitMs: number,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
-  const deadline = Date.now() + SOCKET_MS
+  const deadline = Date.now() + limitMs
   for (;;) {
     try {
       return await probe(home, name, signal)
