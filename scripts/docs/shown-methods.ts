@@ -27,51 +27,14 @@ const notCalled: readonly string[] = [
   ...['AesGcm', 'PacketOpener', 'PacketSealer', 'SignatureSpec', 'StreamCipher'],
 ]
 
-/** Those that no sample calls yet. The list may only become shorter. */
-const notShownYet: readonly string[] = [
-  'protocol: Connection.close',
-  'protocol: CryptoProvider.aesCtr',
-  'protocol: CryptoProvider.aesGcm',
-  'protocol: CryptoProvider.modPow',
-  'protocol: Transport.widen',
-  'sandbox-bridge: AgentClient.connect',
-  'sandbox-bridge: AgentClient.has',
-  'sandbox-bridge: AgentClient.shutdown',
-  'sandbox-bridge: GuestConnection.hold',
-  'sandbox-bridge: GuestConnection.takeHandle',
-  'sandbox-bridge: SandboxSshOps.connect',
-  'sandbox-bridge: SandboxSshOps.open_client',
-  'sandbox-bridge: SshClient.open',
-  'sftp: RemoteFile.draft',
-  'sftp: RemoteFile.release',
-  'sftp: RemoteFile.send',
-  'sftp: SftpFile.statvfs',
-  'sftp: SftpFileSystem.copyData',
-  'sftp: SftpFileSystem.expandPath',
-  'sftp: SftpFileSystem.hardlink',
-  'sftp: SftpFileSystem.homeDirectory',
-  'sftp: SftpFileSystem.statvfs',
-  'sftp: SftpFileSystem.usersGroupsById',
-]
-
-/** Every method that no sample calls, and every one in the list above that now is. */
+/** Every method that no sample calls. */
 export function unshownMethods(
   programs: readonly SampleProgram[],
   folder: string,
 ): readonly string[] {
-  const methods = publicMethods(programs, folder)
-  const debts = new Set(notShownYet)
-  const stale = notShownYet.filter((name) =>
-    methods.some((each) => each.name === name && each.shown),
-  )
-  return [
-    ...methods
-      .filter(({ name, shown }) => !shown && !debts.has(name))
-      .map(({ name, place }) => `${place}: no sample calls ${name}`),
-    ...stale.map(
-      (name) => `scripts/docs/shown-methods.ts: ${name} is shown now, take it off the list`,
-    ),
-  ]
+  return publicMethods(programs, folder)
+    .filter(({ shown }) => !shown)
+    .map(({ name, place }) => `${place}: no sample calls ${name}`)
 }
 
 /** A node, as far as its place goes. */

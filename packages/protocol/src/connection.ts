@@ -19,6 +19,10 @@ import type { WaitOptions } from './wait.ts'
  *   return { kex, answers: (await connection.ping()) < 10_000 }
  * }
  * console.log(await renewKeys(client)) // { kex: 'mlkem768x25519-sha256', answers: true }
+ *
+ * const all: Connection[] = [client]
+ * for (const connection of all) await connection.close()
+ * console.log(await client.closed) // undefined
  */
 export abstract class Connection {
   readonly #link: Link

@@ -65,13 +65,13 @@ export class GuestConnection {
     return user
   }
 
-  /** Keeps the agent connection open until `work` settles, even beyond `close`. */
+  /** Internal: keeps the agent connection open until `work` settles, even beyond `close`. */
   hold(work: Promise<void>): void {
     const held = work.catch(() => {}).finally(() => this.#busy.delete(held))
     this.#busy.add(held)
   }
 
-  /** Counts an open file or directory; what it returns gives it back. @throws SftpError EMFILE */
+  /** Internal: counts an open file or directory; what it returns gives it back. @throws SftpError EMFILE */
   takeHandle(): () => void {
     const handles = this.#handles
     if (handles.open >= HANDLES_MAX) throw errnoError('EMFILE')

@@ -90,7 +90,7 @@ export class SshClient {
     this.#session = session
   }
 
-  /** Use `SandboxSshOps.openClient`. */
+  /** Internal: `SandboxSshOps.openClient` makes them. */
   static async open(sandbox: Sandbox, options: SshClientOptions): Promise<SshClient> {
     checkText(options.user, 'user')
     checkText(options.term, 'term')

@@ -39,7 +39,17 @@ export class SandboxSshOps {
     return SshClient.open(this.#sandbox, options)
   }
 
-  /** The same under the name of microsandbox's other SDKs. */
+  /**
+   * The same under the name of microsandbox's other SDKs.
+   *
+   * @example
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * const ssh = sandbox('local:devbox').ssh()
+   * await using client = await ssh.connect()
+   * await using other = await ssh.open_client()
+   * console.log((await client.exec('exit 1')).status, (await other.exec('exit 2')).status) // 1 2
+   */
   connect(options: SshClientOptions = {}): Promise<SshClient> {
     return this.openClient(options)
   }

@@ -156,6 +156,8 @@ export interface UsersAndGroups {
  * await file.write(new TextEncoder().encode('127.0.0.1 localhost'), 0)
  * await file.setstat({ mode: 0o600 })
  * await file.sync?.()
+ * const room = (await file.statvfs?.()) ?? (await files.statvfs?.('/etc'))
+ * console.log((room?.blocksAvailable ?? 0) > 0) // true
  * console.log((await file.stat()).size, await file.read(new Uint8Array(100), 10)) // 19 9
  * await file.close()
  *
@@ -214,6 +216,12 @@ export interface SftpFileSystem {
    * await files.symlink('old', '/link')
    * await files.lsetstat?.('/link', { mtime: 7, atime: 7 })
    * console.log((await files.lstat('/link')).mtime) // 7
+   *
+   * // What OpenSSH's other extensions come to. All of it may be missing.
+   * await files.hardlink?.('/link', '/other')
+   * console.log(((await files.statvfs?.('/'))?.blockSize ?? 0) > 0) // true
+   * console.log(await files.homeDirectory?.('')) // …
+   * console.log(await files.usersGroupsById?.([0], [])) // …
    */
   posixRename?(oldPath: string, newPath: string): Promise<void>
   /** Makes `linkPath` a symbolic link holding `target`, which is kept as it is. */
@@ -243,7 +251,29 @@ export interface SftpFileSystem {
   usersGroupsById?(uids: readonly number[], gids: readonly number[]): Promise<UsersAndGroups>
   /** The home of a user, or of the session's own user for an empty name. */
   homeDirectory?(username: string): Promise<string>
-  /** Where `~`, `~user` and relative paths lead; by default made of `homeDirectory` and `realpath`. */
+  /**
+   * Where `~`, `~user` and relative paths lead; by default made of `homeDirectory` and `realpath`.
+   *
+   * @example
+   * import { memoryFileSystem, openSftp, type SftpFileSystem, sftpServer } from '@sandbox-ssh/sftp'
+   *
+   * // One that copies by itself, and whose users have homes of their own.
+   * const files: SftpFileSystem = Object.assign(memoryFileSystem(), {
+   *   expandPath: async (path: string) => path.replace(/^~/, '/home/ada'),
+   *   copyData: async (source, from, length, target, to) => {
+   *     const data = new Uint8Array(length === 0 ? (await source.stat()).size - from : length)
+   *     const got = await source.read(data, from)
+   *     await target.write(data.subarray(0, got), to)
+   *   },
+   * } satisfies Partial<SftpFileSystem>)
+   * console.log(await files.expandPath?.('~/notes'), files.copyData !== undefined) // /home/ada/notes true
+   *
+   * // What a client then gets to do.
+   * const sftp = await openSftp(await pair({ subsystems: { sftp: sftpServer(files) } }))
+   * await sftp.write('/note', 'copied in one step')
+   * await sftp.copyData('/note', '/copy')
+   * console.log(await sftp.readText('/copy'), await sftp.expandPath('~')) // copied in one step /home/ada
+   */
   expandPath?(path: string): Promise<string>
   /** The session is over and all handles are closed. */
   close?(): Promise<void>

@@ -276,6 +276,14 @@ export class RemoteFileSystem implements SftpFileSystem {
  * await file.write(new TextEncoder().encode('ALL'), 0)
  * const start = await file.view(9, 0)
  * console.log(new TextDecoder().decode(start)) // ALL quiet
+ *
+ * // The same without a copy: what is written is filled in where it leaves from, and what was read
+ * // goes back, for the next packet to come into.
+ * file.release(start)
+ * const draft = file.draft(3)
+ * new TextEncoder().encodeInto('All', draft.body)
+ * await file.send(draft, 0, 3)
+ * console.log(new TextDecoder().decode(await file.view(9, 0))) // All quiet
  * await file.close()
  */
 export class RemoteFile implements SftpFile {

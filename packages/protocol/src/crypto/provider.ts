@@ -89,6 +89,18 @@ export interface RsaPrivateKey extends RsaPublicKey {
  * crypto.chacha20(new Uint8Array(32), new Uint8Array(8), 0, secret)
  * crypto.chacha20(new Uint8Array(32), new Uint8Array(8), 0, secret)
  * console.log(new TextDecoder().decode(secret)) // secret
+ *
+ * const gcm = crypto.aesGcm(new Uint8Array(32))
+ * const nonce = new Uint8Array(12)
+ * const header = bytes('not secret, but not to be changed')
+ * const tag = gcm.seal(nonce, header, secret)
+ * console.log(new TextDecoder().decode(gcm.open(nonce, header, secret, tag))) // secret
+ *
+ * // Counting from one block on, the same way there and back.
+ * const stream = () => crypto.aesCtr(new Uint8Array(16), new Uint8Array(16))
+ * stream().apply(secret)
+ * stream().apply(secret)
+ * console.log(crypto.modPow(Uint8Array.of(2), Uint8Array.of(5), Uint8Array.of(23))) // Uint8Array(1) [ 9 ]
  */
 export interface CryptoProvider {
   readonly name: string

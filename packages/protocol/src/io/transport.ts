@@ -16,6 +16,19 @@ export interface Transport {
   /**
    * Where the stream has a window: lets the peer have so many bytes on their way to us, if that is
    * more than before. See `Channel.widen`.
+   *
+   * @example
+   * import type { Transport } from '@sandbox-ssh/protocol'
+   *
+   * // Whatever it is: much from far away.
+   * const patient = (transport: Transport) => {
+   *   transport.widen?.(8 * 1024 * 1024)
+   *   return transport
+   * }
+   * const channel = patient(await client.directTcpip('localhost', 7))
+   * await channel.write(new TextEncoder().encode('there and back'))
+   * console.log(new TextDecoder().decode(await channel.read())) // there and back
+   * await channel.close()
    */
   widen?(windowBytes: number): void
 }

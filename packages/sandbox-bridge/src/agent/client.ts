@@ -168,6 +168,20 @@ export class AgentClient {
    * `core.ready`, in the current or the legacy form. The client owns the transport from then on;
    * on failure it is aborted.
    * @throws AgentError `timeout`, `aborted`, `closed`, `protocol`
+   *
+   * @example
+   * import { createConnection } from 'node:net'
+   * import { memoryPair, nodeSocket } from '@sandbox-ssh/protocol'
+   * import { AgentClient, AgentRelay } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * // The agent of a virtual machine, behind its console.
+   * const relay = await AgentRelay.open(nodeSocket(createConnection('console.sock')))
+   * const [near, far] = memoryPair()
+   * void relay.serve(far)
+   * const agent = await AgentClient.connect(near)
+   * console.log(agent.has('exit-signal')) // true
+   * await agent.close()
+   * await relay.close()
    */
   static async connect(
     transport: Transport,
@@ -354,7 +368,16 @@ export class AgentClient {
     await this.#simple('core.touch', {})
   }
 
-  /** Powers the guest off. Nothing comes back but the end of the connection. */
+  /**
+   * Powers the guest off. Nothing comes back but the end of the connection.
+   *
+   * @example
+   * import { sandbox } from '@sandbox-ssh/sandbox-bridge'
+   *
+   * const agent = await sandbox('local:spare').connectAgent()
+   * await agent.shutdown()
+   * console.log((await agent.closed)?.kind) // closed
+   */
   async shutdown(): Promise<void> {
     await this.#send(0, 'core.shutdown', null)
   }
