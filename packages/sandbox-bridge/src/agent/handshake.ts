@@ -88,16 +88,21 @@ async function takeRaw(
   decoder: FrameDecoder,
   count: number,
 ): Promise<Uint8Array> {
+  let heard: Uint8Array | undefined
   for (;;) {
     const bytes = decoder.takeRaw(count)
     if (bytes !== undefined) return bytes
-    decoder.push(await nextChunk(transport))
+    const chunk = await nextChunk(transport, heard)
+    heard ??= chunk
+    decoder.push(chunk)
   }
 }
 
-async function nextChunk(transport: Transport): Promise<Uint8Array> {
+/** `heard` is what came so far of the first words, should those have been all. */
+async function nextChunk(transport: Transport, heard?: Uint8Array): Promise<Uint8Array> {
   const chunk = await transport.read()
   if (chunk !== undefined) return chunk
+  if (heard !== undefined) refuseText(heard)
   // The relay accepts its 129th client and closes it; a sandbox going down looks the same.
   throw new AgentError(
     'closed',

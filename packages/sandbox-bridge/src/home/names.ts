@@ -160,7 +160,7 @@ function parseVirtioSerial(rest: string): SandboxTarget {
 function parseVsockUnix(rest: string): SandboxTarget {
   const colon = rest.lastIndexOf(':')
   const path = rest.slice(0, Math.max(colon, 0))
-  const port = parseNumber(rest.slice(colon + 1))
+  const port = parsePort(rest.slice(colon + 1))
   if (!path.startsWith('/') || path.includes('\0') || port === undefined) {
     throw invalid('vsock-unix: needs a path and a port, as in vsock-unix:/run/vm/v.sock:1024')
   }
@@ -171,7 +171,7 @@ function parseVsock(rest: string): SandboxTarget {
   const force = rest.endsWith('?force')
   const [cidText = '', portText = '', more] = (force ? rest.slice(0, -6) : rest).split(':')
   const cid = parseNumber(cidText)
-  const port = parseNumber(portText)
+  const port = parsePort(portText)
   if (cid === undefined || port === undefined || more !== undefined) {
     throw invalid('vsock: needs a context id and a port, as in vsock:3:1024')
   }
@@ -183,10 +183,16 @@ function parseVsock(rest: string): SandboxTarget {
   return { kind: 'vsock', cid, port, force }
 }
 
-/** A decimal number of 32 bits without the one that means any. */
+/** A decimal number of 32 bits. */
 function parseNumber(text: string): number | undefined {
   const number = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN
   return number <= 0xffff_ffff ? number : undefined
+}
+
+/** A port that somebody may listen on: neither 0 nor the one that means any. */
+function parsePort(text: string): number | undefined {
+  const port = parseNumber(text)
+  return port === 0 || port === 0xffff_ffff ? undefined : port
 }
 
 function parseLocal(rest: string): SandboxTarget {

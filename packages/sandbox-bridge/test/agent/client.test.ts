@@ -134,6 +134,10 @@ test('a relay that is full, mute, broken or talks something else is a clear erro
     `${await rejection(AgentClient.connect(ours))}`,
     /what answers does not speak the agent protocol: it began with "Welcome "$/,
   )
+  const [echo, nearEcho] = memoryPair()
+  write(echo, new TextEncoder().encode('hi\n'))
+  void echo.close()
+  assert.match(`${await rejection(AgentClient.connect(nearEcho))}`, /it began with "hi\\n"$/)
   const abort = new AbortController()
   const pending = AgentClient.connect(memoryPair()[1], { signal: abort.signal })
   abort.abort()
