@@ -15,12 +15,19 @@ export interface PeerAddresses {
  * Variables for a session, laid by the agent over the guest's own, PATH among them. Those of the
  * client were let through by the server's filter; the terminal it asked for has the last word on
  * TERM.
+ *
+ * `strayTerm` says that the agent hands on a TERM of its own, as microsandbox's does with the kernel's
+ * `linux`. Nothing takes a variable away there; an empty one is what terminfo's programs, and
+ * `test -z`, take for none.
  */
 export function sessionEnvironment(
   user: GuestUser,
   settings: SessionSettings,
   session: Pick<ServerSession, 'env' | 'pty'>,
-  peer?: PeerAddresses,
+  {
+    peer,
+    strayTerm = false,
+  }: { readonly peer?: PeerAddresses | undefined; readonly strayTerm?: boolean } = {},
 ): ReadonlyMap<string, string> {
   const env = new Map<string, string>([
     ['USER', user.name],
@@ -33,6 +40,7 @@ export function sessionEnvironment(
     env.set('SSH_CONNECTION', `${clientHost} ${clientPort} ${serverHost} ${serverPort}`)
     env.set('SSH_CLIENT', `${clientHost} ${clientPort} ${serverPort}`)
   }
+  if (strayTerm && session.pty === undefined) env.set('TERM', '')
   for (const [name, value] of Object.entries(settings.env ?? {})) env.set(name, value)
   for (const [name, value] of session.env) env.set(name, value)
   const term = session.pty?.term

@@ -81,7 +81,11 @@ async function start(
   return agent.exec(
     {
       ...line,
-      env: sessionEnvironment(user, guest.settings, session, peer),
+      env: sessionEnvironment(user, guest.settings, session, {
+        peer,
+        // Our guest, which has this as well, drops its own.
+        strayTerm: !agent.has('tty-env'),
+      }),
       cwd: user.directory,
       user: user.agentUser,
       pty: session.pty === undefined ? undefined : { ...session.pty, pathVariable: 'SSH_TTY' },

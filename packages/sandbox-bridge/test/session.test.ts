@@ -259,6 +259,18 @@ for (const [name, guest] of [
     assert.is(result.text(), 'vt220\r\n')
   })
 
+  test('without a terminal there is no TERM, whatever the agent has, unless the client sends one', () =>
+    within(LIMIT_MS, async () => {
+      const env = { PATH: process.env['PATH'], ...(ours ? {} : { TERM: 'linux' }) }
+      const session = await nativeSession(memorySandbox({ ...guest, env }).sandbox)
+      const { client } = session
+      const command = 'echo "<$TERM>"'
+      assert.is((await client.run(command)).text(), '<>\n')
+      assert.is((await client.run(command, { env: { TERM: 'x' } })).text(), '<x>\n')
+      assert.is((await client.run(command, { pty: { term: 'y' } })).text(), '<y>\r\n')
+      await session.close()
+    }))
+
   add('a second program on a channel is refused, and the first goes on', async ({ client }) => {
     const channel = await client.session()
     const command = (text: string): Uint8Array => {
