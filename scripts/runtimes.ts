@@ -9,7 +9,11 @@ import { root, sourceCondition } from './bundle.mjs'
 export const runtimeCommands: Readonly<Record<string, readonly string[]>> = {
   bun: ['bun', `--conditions=${sourceCondition}`],
   deno: ['deno', 'run', '--quiet', '--allow-all', `--conditions=${sourceCondition}`],
+  chromium: ['node', 'scripts/run.mjs', 'scripts/chromium.ts'],
 }
+
+/** Those that all runtime neutral suites run on; others run the suites that name them. */
+export const wholeRuntimes: readonly string[] = ['bun', 'deno']
 
 /** The program of a runtime: from `conformance/runtimes`, else from the path. */
 export function findRuntime(name: string): string | undefined {

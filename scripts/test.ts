@@ -8,7 +8,7 @@
 // failure. What a failing file printed is printed whole, what a passing one printed is not.
 // With `--ci` (or CI=true) the checks of `npm run check` count as tests too, and the runtime
 // neutral suites run a second and third time, on Bun and Deno, and those that say `// Also on: bun`
-// run there.
+// or `// Also on: chromium`, the browser, run there.
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
@@ -17,7 +17,7 @@ import { type Bundled, bundle, root, scratch } from './bundle.mjs'
 import { checks } from './checks.ts'
 import { type Job, killAll, type Outcome, run } from './job.ts'
 import { buildPrograms } from './programs.ts'
-import { findRuntime, runtimeCommands } from './runtimes.ts'
+import { findRuntime, runtimeCommands, wholeRuntimes } from './runtimes.ts'
 
 const { values: options, positionals: patterns } = parseArgs({
   allowPositionals: true,
@@ -127,7 +127,8 @@ function runtimeJobs(paths: readonly string[], bundled: ReadonlyMap<string, Bund
     const [program, ...args] = runtimeCommands[runtime] ?? []
     const found = program === undefined ? undefined : findRuntime(program)
     const asking = paths.filter((path) => bundled.has(path) && asksFor(path, runtime))
-    return [...suites, ...asking].map((path): Job => {
+    const whole = wholeRuntimes.includes(runtime) ? suites : []
+    return [...whole, ...asking].map((path): Job => {
       // A runtime that was asked for and is not there must fail, not quietly test nothing.
       const command = [found ?? `${runtime}: not installed (npm ci in conformance/runtimes)`]
       return {

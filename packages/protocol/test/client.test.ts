@@ -1,3 +1,4 @@
+// Also on: chromium
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { keyboardInteractive, none, password, publickey } from '../src/auth-methods.ts'

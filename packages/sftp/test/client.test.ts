@@ -1,4 +1,5 @@
 // The client against our own server, and against servers that misbehave.
+// Also on: chromium
 import { memoryPair, SshError, type Transport } from '@sandbox-ssh/protocol'
 import * as fc from 'fast-check'
 import { test } from 'uvu'

@@ -1,5 +1,6 @@
 // Moving bytes: whatever the file system and the order of replies, the copy equals the original, or
 // the error says up to where it does.
+// Also on: chromium
 import { memoryPair, SshError } from '@sandbox-ssh/protocol'
 import * as fc from 'fast-check'
 import { test } from 'uvu'

@@ -1,3 +1,4 @@
+// Also on: chromium
 import { test } from 'uvu'
 import { nobleCrypto } from '../../src/crypto/noble.ts'
 import { cryptoProviderSuite } from '../suites/crypto-provider.ts'

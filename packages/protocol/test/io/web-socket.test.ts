@@ -1,5 +1,6 @@
 // With an in-memory WebSocket that keeps the rules of the real ones: states, events, asynchronous
 // delivery, a bufferedAmount that falls only as the peer takes.
+// Also on: chromium
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'

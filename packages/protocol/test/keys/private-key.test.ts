@@ -1,3 +1,4 @@
+// Also on: chromium
 import * as fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'

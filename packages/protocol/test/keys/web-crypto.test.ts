@@ -1,3 +1,4 @@
+// Also on: chromium
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { modern } from '../../src/algorithms/modern.ts'

@@ -1,4 +1,5 @@
 // From the first byte to the connection protocol, between two machines on a simulated link.
+// Also on: chromium
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
