@@ -78,6 +78,35 @@ fileSystemSuite('files of a guest', () => open(), {
     assert.is((await files.stat('here')).size, 1)
   })
 
+  add('closing waits for the agent only where something was written', async (context) => {
+    const { files, guest, directory } = context
+    writeFileSync(join(directory, 'here'), 'x')
+    const agent = await guest.agent()
+    const [read, written] = [
+      await files.open('here', { read: true }),
+      await files.open('here', { write: true }),
+    ]
+    let release = (): void => {}
+    const held = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const fs = agent.fs.bind(agent)
+    const slow: typeof agent.fs = async (op, fields) => {
+      if (op === 'CloseHandle') await held
+      return fs(op, fields)
+    }
+    Object.assign(agent, { fs: slow })
+    await read.close()
+    let isClosed = false
+    const closing = written.close().then(() => {
+      isClosed = true
+    })
+    await files.stat('here')
+    assert.is(isClosed, false)
+    release()
+    await closing
+  })
+
   add('a FIFO is not opened, nothing waits for it', async ({ files, directory }) => {
     execFileSync('mkfifo', [join(directory, 'pipe')])
     await rejects(files.open('pipe', { read: true }), STATUS.FAILURE, /pipe/)
