@@ -1,14 +1,16 @@
 // A sandbox as an editor meets it: unmodified ssh and sftp, and the block that `msb ssh config`
 // wrote for them. Nothing else is set up.
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { msbPath } from '../../scripts/programs.ts'
 import { temporaryFolder } from '../peers/folder.ts'
 import { output, type Ran, run } from '../peers/run.ts'
+
+export type Program = 'ssh' | 'sftp' | 'scp'
 
 /** A sandbox and the names under which the block makes it known. */
 export interface Box {
@@ -16,16 +18,41 @@ export interface Box {
   /** Host names for ssh: one logs in as root, one as an ordinary user, if it has one. */
   readonly root: string
   readonly user: string | undefined
-  /** Where that user may write, and the path of Node inside. */
+  /** The home of that user, else a folder to write in. */
   readonly folder: string
+  /** The path of Node inside. */
   readonly node: string
   /** ssh and its kin with that block. */
-  command(program: 'ssh' | 'sftp', args: readonly string[]): readonly string[]
-  run(program: 'ssh' | 'sftp', args: readonly string[], stdin?: string): Promise<Ran>
+  command(program: Program, args: readonly string[]): readonly string[]
+  run(program: Program, args: readonly string[], stdin?: string): Promise<Ran>
   stop(): Promise<void>
 }
 
+/** Why a box has no ordinary user. */
+export const NO_USER = 'only root, with a bubblewrap that works, can give a sandbox another user'
+
 const NAME = 'ide'
+const USER = 'dev'
+const UID = 4242
+
+/** What makes a program see one user more than there are here, with that home; undefined if nothing. */
+function withUser(home: string): readonly string[] | undefined {
+  const view = ['bwrap', '--cap-add', 'ALL', '--dev-bind', '/', '/']
+  const [program = '', ...trial] = [...view, 'true']
+  if (process.getuid?.() !== 0 || spawnSync(program, trial).status !== 0) return undefined
+  const folder = temporaryFolder()
+  chmodSync(folder, 0o755)
+  const line = `${USER}:x:${UID}:${UID}::${home}:/bin/bash`
+  for (const [file, more] of [
+    ['passwd', line],
+    ['group', `${USER}:x:${UID}:`],
+  ] as const) {
+    writeFileSync(join(folder, file), `${readFileSync(`/etc/${file}`, 'utf8')}${more}\n`)
+    view.push('--ro-bind', join(folder, file), `/etc/${file}`)
+  }
+  chownSync(home, UID, UID)
+  return view
+}
 
 /** microsandbox's kind: an agent that goes on when nobody is connected. */
 export async function agentBox(): Promise<Box> {
@@ -37,12 +64,15 @@ export async function agentBox(): Promise<Box> {
   mkdirSync(dirname(socket), { recursive: true })
   mkdirSync(join(home, 'sandboxes', NAME), { recursive: true })
   const guest = join(dirname(msbPath), 'msb-guest.mjs')
-  const child = spawn(process.execPath, [guest, '--relay', socket, '--exit-with-stdin'], {
-    env: { PATH: process.env['PATH'] ?? '', HOME: folder },
+  const view = withUser(folder)
+  const command = [...(view ?? []), process.execPath, guest, '--relay', socket, '--exit-with-stdin']
+  const child = spawn(command[0] ?? '', command.slice(1), {
+    // Not the home of whoever runs this, nor root's: files of it would be the sandbox's.
+    env: { PATH: process.env['PATH'] ?? '', HOME: temporaryFolder() },
     stdio: ['pipe', 'ignore', 'inherit'],
   })
   for (let left = 200; left > 0 && !existsSync(socket); left--) await sleep(50)
-  return box('the agent of a name', NAME, home, folder, child)
+  return box('the agent of a name', NAME, home, folder, child, view !== undefined)
 }
 
 /** The embedded one, kept by a session: it ends with its last user. */
@@ -54,7 +84,7 @@ export async function localBox(): Promise<Box> {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   await new Promise((resolve) => child.stdout.once('data', resolve))
-  return box('local:', sandbox, home, '/tmp', child)
+  return box('local:', sandbox, home, '/tmp', child, false)
 }
 
 async function box(
@@ -63,18 +93,18 @@ async function box(
   home: string,
   folder: string,
   keeper: ChildProcess,
+  hasUser: boolean,
 ): Promise<Box> {
   const config = join(home, 'ssh_config')
   const env = environment(home)
-  const isEmbedded = sandbox.startsWith('local:')
-  const names = { root: 'ide-root', user: isEmbedded ? undefined : 'ide-user' }
+  const names = { root: 'ide-root', user: hasUser ? 'ide-user' : undefined }
   const write = (alias: string, user: string): Promise<string> => {
     const args = ['--write', '--file', config, '--alias', alias, '--user', user]
     return output([process.execPath, msbPath, 'ssh', 'config', sandbox, ...args], { env })
   }
   await write(names.root, 'root')
-  if (names.user !== undefined) await write(names.user, 'nobody')
-  const command = (program: 'ssh' | 'sftp', args: readonly string[]): readonly string[] => [
+  if (names.user !== undefined) await write(names.user, USER)
+  const command = (program: Program, args: readonly string[]): readonly string[] => [
     program,
     '-F',
     config,

@@ -1,8 +1,9 @@
-// What VS Code's Remote-SSH does: `ssh -T -D PORT HOST bash` with a script on its stdin, which
-// starts a server in the background or finds the one of an earlier window, and tells its port; then
-// everything goes through the SOCKS proxy. The window closes, the server stays, the next one finds
-// it.
-// Time limit: 180 s
+// What VS Code's Remote-SSH does: `ssh -v -T -D PORT -o ConnectTimeout=15 HOST bash` with a script on
+// its stdin, which starts a server in the background or finds the one of an earlier window, and tells
+// where it listens; then everything goes through the SOCKS proxy, or, where the server listens on a
+// socket, through an `ssh -N -L` to it. The window closes, the server stays, the next one finds it.
+// All of it as an ordinary user where the sandbox has one.
+// Time limit: 300 s
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
@@ -34,13 +35,16 @@ const server = require('node:http').createServer((request, response) => {
   request.on('data', (chunk) => { length += chunk.length })
   request.on('end', () => response.end(process.pid + ' ' + length + '\\n'))
 })
-server.listen(0, '127.0.0.1', () => console.log('listening on ' + server.address().port))
+const told = () => console.log('listening on ' + (server.address().port ?? server.address()))
+if (process.argv[2] === undefined) server.listen(0, '127.0.0.1', told)
+else server.listen(process.argv[2], told)
 `
 
 /** The script: markers around what is told, a lock of its own, one server for all windows. */
-function script(box: Box, marker: string): string {
+function script(box: Box, marker: string, socket: string): string {
   return `
-dir=${box.folder}/.ide-server
+uname -rsv
+dir=~/.ide-server
 mkdir -p "$dir"
 echo "${marker}: running"
 if [ -s "$dir/pid" ] && kill -0 "$(cat "$dir/pid")" 2>/dev/null; then
@@ -51,7 +55,7 @@ ${SERVER}
 END_OF_SERVER
   # A former server's port must not be taken for this one's.
   : > "$dir/log"
-  ${box.node} "$dir/server.cjs" &> "$dir/log" < /dev/null &
+  ${box.node} "$dir/server.cjs" ${socket} &> "$dir/log" < /dev/null &
   echo $! > "$dir/pid"
 fi
 for try in $(seq 200); do
@@ -61,28 +65,32 @@ for try in $(seq 200); do
 done
 echo "${marker}: start"
 echo "listeningOn==$port=="
+echo "user==$(id -un)=="
 echo "${marker}: end"
 `
 }
 
-interface Window {
-  readonly child: ChildProcess
-  readonly remotePort: string
-  readonly said: string
-  /** Asks the server through the proxy. */
-  ask(path: string, args?: readonly string[]): Promise<string>
+/** Who an editor is in a box. */
+function loginOf(box: Box): string {
+  return box.user ?? box.root
 }
 
-/** Opens a window; stdin stays open as long as it does. */
-async function openWindow(
+interface Server {
+  readonly child: ChildProcess
+  /** Its port, or the path of its socket. */
+  readonly place: string
+  readonly said: string
+}
+
+/** Runs the script in a shell; its stdin stays open as long as the window does. */
+async function startServer(
   box: Box,
   shell: readonly string[],
   args: readonly string[],
-): Promise<Window> {
-  const socks = await freePort()
-  const marker = `w${socks}`
-  const command = box.command('ssh', ['-T', '-D', String(socks), ...args, box.root, ...shell])
-  const [program = '', ...rest] = command
+  socket = '',
+): Promise<Server> {
+  const marker = `w${windows.length}`
+  const [program = '', ...rest] = box.command('ssh', ['-v', '-T', ...args, loginOf(box), ...shell])
   const child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'] })
   windows.push(child)
   let said = ''
@@ -90,30 +98,39 @@ async function openWindow(
   child.stderr.on('data', (chunk: Buffer) => {
     complained += chunk
   })
-  const port = new Promise<string>((resolve, reject) => {
+  const place = new Promise<string>((resolve, reject) => {
     child.stdout.on('data', (chunk: Buffer) => {
       said += chunk
-      const told = /: start\r?\nlisteningOn==(\d+)==\r?\n\w+: end/.exec(said)
-      if (told?.[1] !== undefined) resolve(told[1])
+      const told = /: start\r?\nlisteningOn==(\S+)==\r?\nuser==(\w+)==\r?\n\w+: end/.exec(said)
+      if (told?.[2] === (box.user === undefined ? 'root' : 'dev')) resolve(told[1] ?? '')
     })
     child.once('close', () => reject(new Error(`${said}${complained}`)))
   })
-  child.stdin.write(script(box, marker))
-  const remotePort = await port
-  const proxy = `127.0.0.1:${socks}`
-  const ask = (path: string, more: readonly string[] = []): Promise<string> =>
-    output([
-      'curl',
-      '-sS',
-      '-m',
-      '30',
-      '--socks5-hostname',
-      proxy,
-      ...more,
-      `http://127.0.0.1:${remotePort}${path}`,
-    ])
-  return { child, remotePort, said, ask }
+  child.stdin.write(script(box, marker, socket))
+  return { child, place: await place, said }
 }
+
+interface Window extends Server {
+  /** Asks the server through the proxy. */
+  ask(path: string, args?: readonly string[]): Promise<string>
+}
+
+/** Opens a window that reaches its server through a SOCKS proxy. */
+async function openWindow(
+  box: Box,
+  shell: readonly string[],
+  args: readonly string[],
+): Promise<Window> {
+  const socks = String(await freePort())
+  const options = ['-D', socks, '-o', 'ConnectTimeout=15', ...args]
+  const server = await startServer(box, shell, options)
+  const proxy = ['--socks5-hostname', `127.0.0.1:${socks}`]
+  const ask = (path: string, more: readonly string[] = []): Promise<string> =>
+    output([...CURL, ...proxy, ...more, `http://127.0.0.1:${server.place}${path}`])
+  return { ...server, ask }
+}
+
+const CURL = ['curl', '-sS', '-m', '30']
 
 async function closed(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) {
@@ -123,8 +140,8 @@ async function closed(child: ChildProcess): Promise<void> {
 
 /** Ends the server. A dead process that nobody waits for would still be found by its number. */
 async function stopServer(box: Box, pid: string | undefined): Promise<void> {
-  const command = `kill ${pid} && rm ${box.folder}/.ide-server/pid`
-  assert.is((await box.run('ssh', [box.root, command])).code, 0)
+  const command = `kill ${pid} && rm ~/.ide-server/pid`
+  assert.is((await box.run('ssh', [loginOf(box), command])).code, 0)
 }
 
 for (const box of boxes) {
@@ -149,7 +166,7 @@ for (const box of boxes) {
     await sleep(5000)
     const second = await openWindow(box, ['bash', '--login'], [])
     assert.match(second.said, /: found\r?\n/)
-    assert.is(second.remotePort, first.remotePort)
+    assert.is(second.place, first.place)
     assert.is(await second.ask('/again'), `${pid} 0\n`)
     // The window is closed in good order: the end of the script's input ends its shell.
     second.child.stdin?.end()
@@ -157,7 +174,7 @@ for (const box of boxes) {
 
     const third = await openWindow(box, ['bash', '--login', '-c', 'bash'], [])
     assert.is(await third.ask('/third'), `${pid} 0\n`)
-    const log = await box.run('ssh', [box.root, `cat ${box.folder}/.ide-server/log`])
+    const log = await box.run('ssh', [loginOf(box), 'cat ~/.ide-server/log'])
     assert.match(
       log.stdout.toString(),
       /GET \/a\n(.*\n)*POST \/upload\n(.*\n)*GET \/again\nGET \/third\n/,
@@ -177,7 +194,7 @@ for (const box of boxes) {
     assert.is((await second.ask('/two')).split(' ')[0], pid)
     const more = await Promise.all(
       Array.from({ length: 10 }, (_, index) =>
-        box.run('ssh', [...shared, box.root, `echo ${index}; exit ${index}`]),
+        box.run('ssh', [...shared, loginOf(box), `echo ${index}; exit ${index}`]),
       ),
     )
     assert.equal(
@@ -188,7 +205,7 @@ for (const box of boxes) {
     second.child.kill('SIGKILL')
     await closed(second.child)
     assert.is((await first.ask('/three')).split(' ')[0], pid)
-    const exit = await box.run('ssh', [...shared, '-O', 'exit', box.root])
+    const exit = await box.run('ssh', [...shared, '-O', 'exit', loginOf(box)])
     assert.is(exit.code, 0, exit.stderr)
     await closed(first.child)
     await sleep(5000)
@@ -198,6 +215,31 @@ for (const box of boxes) {
     await stopServer(box, pid)
     after.child.kill('SIGKILL')
     await closed(after.child)
+  })
+
+  add(`${box.what}: a server on a socket, through a connection of its own`, async () => {
+    const options = ['-o', 'ClearAllForwardings=true']
+    const server = await startServer(box, ['bash'], options, '"$dir/server.sock"')
+    assert.match(server.place, /^\/.*\/server\.sock$/)
+    const port = String(await freePort())
+    const to = ['-o', 'ExitOnForwardFailure=yes', '-L', `127.0.0.1:${port}:${server.place}`]
+    const [program = '', ...rest] = box.command('ssh', ['-T', '-N', ...to, loginOf(box)])
+    const tunnel = spawn(program, rest, { stdio: 'ignore' })
+    windows.push(tunnel)
+    const retry = ['--retry', '20', '--retry-connrefused', '--retry-delay', '1']
+    const ask = (path: string): Promise<string> =>
+      output([...CURL, ...retry, `http://127.0.0.1:${port}${path}`])
+    const [pid = ''] = (await ask('/a')).split(' ')
+    const answers = await Promise.all(['/b', '/c', '/d'].map(ask))
+    assert.equal(
+      answers,
+      answers.map(() => `${pid} 0\n`),
+    )
+    tunnel.kill('SIGTERM')
+    await closed(tunnel)
+    await stopServer(box, pid)
+    server.child.kill('SIGKILL')
+    await closed(server.child)
   })
 }
 

@@ -37,6 +37,37 @@ test('other runs of msb go through a relay until it is told to stop', async () =
   assert.not(existsSync(socket))
 })
 
+test('each signal ends it with 0; its socket and its agent go, and clients are told', async () => {
+  const home = temporaryDirectory()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    const socket = join(home, `${signal}.sock`)
+    const endpoint = `stdio:'${process.execPath}' '${guest}' --stdio`
+    const relay = start(['ssh', 'relay', endpoint, '--listen', socket], home)
+    const relayEnd = finished(relay)
+    await new Promise((resolve) => relay.stderr?.once('data', resolve))
+    // The parent of a session's program is the agent.
+    const client = start(['ssh', `unix:${socket}`, '--', 'echo $PPID; exec sleep 1000'], home)
+    const clientEnd = finished(client)
+    const pid = await new Promise((resolve) => client.stdout?.once('data', resolve))
+    relay.kill(signal)
+    assert.is((await relayEnd).code, 0, signal)
+    assert.not(existsSync(socket), signal)
+    const { code, stderr } = await clientEnd
+    assert.is(code, 255, signal)
+    assert.match(stderr, /^error: the sandbox closed the connection: .*\n$/)
+    while (isAlive(Number(String(pid)))) await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+})
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
 test('what it cannot reach or make is said in a line', async () => {
   const home = temporaryDirectory()
   const nowhere = await msb(['ssh', 'relay', 'unix:/a', '--listen', '/no/such/agent.sock'], {
