@@ -72,9 +72,15 @@ if (command === 'version') {
 } else if (command === 'run') {
   require('node:fs').writeFileSync(process.env.HOME + '/.zed_server/pid', String(process.pid))
   let count = 0
-  createServer((client) => client.on('data', (bytes) => {
-    client.write(++count + ':' + process.env.RUST_LOG + ':' + bytes.toString('hex') + '\\n')
-  })).listen(socket)
+  createServer((client) => {
+    let asked = ''
+    client.on('data', (bytes) => {
+      asked += bytes.toString('hex')
+      if (asked.length < 512) return
+      client.write(++count + ':' + process.env.RUST_LOG + ':' + asked + '\\n')
+      asked = ''
+    })
+  }).listen(socket)
 } else {
   if (reconnect === undefined) {
     spawn(self, ['run', '--identifier', identifier], { detached: true, stdio: 'ignore' }).unref()
@@ -102,9 +108,16 @@ function startProxy({ command, user = '' }: Box, more = ''): ChildProcess {
 }
 
 async function ask({ stdin, stdout }: ChildProcess, bytes: Uint8Array): Promise<string> {
-  const answer = new Promise((resolve) => stdout?.once('data', resolve))
+  let answer = ''
+  const whole = new Promise<void>((resolve) => {
+    stdout?.on('data', (chunk: Buffer) => {
+      answer += chunk
+      if (answer.endsWith('\n')) resolve()
+    })
+  })
   stdin?.write(bytes)
-  return `${await answer}`
+  await whole
+  return answer
 }
 
 async function over(child: ChildProcess): Promise<void> {
