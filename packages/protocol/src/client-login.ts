@@ -15,7 +15,8 @@ export class ClientLogin {
   readonly #auth: AuthSequence
   /** Aborted if the connection ends: then nobody waits for a decision any more. */
   readonly #connecting = new AbortController()
-  #methods: readonly string[] = []
+  /** What the server takes, once it has said so. */
+  #methods: readonly string[] | undefined
   #partialSuccess = false
 
   constructor(link: Link, options: ClientOptions) {
@@ -54,7 +55,7 @@ export class ClientLogin {
         break
       case 'authenticate-next': {
         const { last } = question
-        this.#methods = question.methods ?? []
+        this.#methods = question.methods ?? this.#methods
         this.#partialSuccess ||= last?.partialSuccess === true
         const { signatureAlgorithms, methods } = question
         const context = {
@@ -121,13 +122,18 @@ export class ClientLogin {
     // Servers also say "too many authentication failures" and disconnect.
     const sentAway = error instanceof DisconnectError && error.byPeer && tried.length > 0
     if (error.code !== 'SSH_AUTHENTICATION' && !sentAway) return error
-    const what = tried.length === 0 ? 'nothing fitted what it takes' : `tried ${tried.join(', ')}`
-    const methods = printable(this.#methods.join(', ')) || 'nothing'
-    const end = sentAway ? error.message : `the server would continue with ${methods}`
+    const isKnown = this.#methods !== undefined
+    const nothing = isKnown ? 'nothing fitted what it takes' : 'nothing fitted'
+    const what = tried.length === 0 ? nothing : `tried ${tried.join(', ')}`
+    const methods = this.#methods ?? []
+    const left = isKnown
+      ? `the server would continue with ${printable(methods.join(', ')) || 'nothing'}`
+      : 'the server was not asked what it takes'
+    const end = sentAway ? error.message : left
     const partly = this.#partialSuccess ? '; part of it succeeded' : ''
     return new AuthenticationError(
       `user ${JSON.stringify(this.#options.username)} was not let in: ${what}; ${end}${partly}`,
-      this.#methods,
+      methods,
       this.#partialSuccess,
     )
   }

@@ -172,4 +172,12 @@ it('a jump host: a connection within a channel of another', async () => {
   await hangUp(outer)
 })
 
+it('a failure does not tell what a server takes that was not asked', async () => {
+  const error = await refused({ auth: [] }, { auth: { password: () => false } })
+  assert.equal(error.methods, [])
+  assert.match(error.message, 'the server was not asked what it takes')
+  const asked = await refused({ auth: [password('x')] }, { auth: { password: () => false } })
+  assert.match(asked.message, 'tried password; the server would continue with password')
+})
+
 test.run()

@@ -61,6 +61,15 @@ export function isSoundRsaKey({ modulus, publicExponent }: RsaPublicKey): boolea
   )
 }
 
+/** What is wrong with a key that is not sound, in words. */
+export function faultOfRsaKey({ modulus }: RsaPublicKey): string {
+  const bits = bitLength(modulus)
+  return bits < RSA_BITS_MIN || bits > RSA_BITS_MAX
+    ? `the RSA key has ${bits} bits, where ${RSA_BITS_MIN} to ${RSA_BITS_MAX} are allowed; ` +
+        'make a new one with "ssh-keygen -t rsa -b 3072"'
+    : `the RSA key is damaged: its modulus is even, or its exponent even or over ${EXPONENT_BITS_MAX} bits`
+}
+
 function verify(
   source: Source,
   hash: HashName,

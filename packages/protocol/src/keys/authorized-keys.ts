@@ -308,7 +308,7 @@ class OptionList {
         options.permitListen = appended(options.permitListen, address(name, text(), false))
         return
       case 'tunnel':
-        options.tunnel = once(options.tunnel, text())
+        options.tunnel = once(options.tunnel, device(text()))
         return
       default:
         throw new TypeError(`unknown option "${name}"`)
@@ -345,6 +345,14 @@ function list(name: string, value: string): readonly string[] {
 function appended<T>(old: readonly T[] | undefined, added: T): readonly T[] {
   if ((old?.length ?? 0) >= VALUES_MAX) throw new TypeError('too many addresses')
   return [...(old ?? []), added]
+}
+
+/** The number of a tunnel's device, or `any`. */
+function device(value: string): string {
+  if (!/^(any|\d{1,9})$/.test(value)) {
+    throw new TypeError(`the option "tunnel" needs a number or "any", not "${value}"`)
+  }
+  return value
 }
 
 /** `host:port` or `[host]:port`, `*` for any; `permitlisten` allows a port alone. */

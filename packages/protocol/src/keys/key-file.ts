@@ -21,8 +21,10 @@ export async function parseKeyMaterial(
 ): Promise<{ readonly material: KeyMaterial; readonly comment: string }> {
   if (text.length > FILE_CHARACTERS_MAX) throw invalidKey('the file is too large for a key')
   try {
-    if (isPpk(text.trimStart())) return decodePpk(crypto, text.trimStart(), passphrase)
-    const { label, body } = unarmored(text)
+    // Editors put marks of the byte order, and users empty lines, in front.
+    const trimmed = text.trimStart()
+    if (isPpk(trimmed)) return decodePpk(crypto, trimmed, passphrase)
+    const { label, body } = unarmored(trimmed)
     return await decodeArmored(crypto, label, body, passphrase)
   } catch (error) {
     throw asKeyError(error)

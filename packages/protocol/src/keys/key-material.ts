@@ -1,6 +1,6 @@
 /** What a private key consists of, as plain data between the file formats and `PrivateKey`. */
 import { integer } from '../crypto/big-integers.ts'
-import { isSoundRsaKey } from '../crypto/portable-rsa.ts'
+import { faultOfRsaKey, isSoundRsaKey } from '../crypto/portable-rsa.ts'
 import type { CryptoProvider, CurveName, RsaPrivateKey, RsaPublicKey } from '../crypto/provider.ts'
 import { Writer } from '../wire/writer.ts'
 import { invalidKey } from './key-errors.ts'
@@ -82,7 +82,7 @@ function publicBlobOf(crypto: CryptoProvider, material: KeyMaterial): Uint8Array
 /** That the numbers belong together, which no later use would notice in time. */
 function checkRsa(numbers: RsaPrivateKey): void {
   if (!isSoundRsaKey(numbers)) {
-    throw invalidKey('an RSA key must have 2048 to 16384 bits and an odd exponent of at most 64')
+    throw invalidKey(faultOfRsaKey(numbers))
   }
   const p = integer(numbers.primeP)
   const q = integer(numbers.primeQ)

@@ -5,6 +5,7 @@ import { equalBytes } from '../crypto/equal-bytes.ts'
 import { defaultCrypto } from '../crypto/native.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { SshError } from '../errors.ts'
+import { requireString } from '../validate.ts'
 import { decodeBase64, encodeBase64 } from './base64.ts'
 import { checkCertificate, decodeCertificate, isCertificate, plainKey } from './certificate.ts'
 import { matchPatternList } from './pattern.ts'
@@ -132,6 +133,8 @@ export function parseKnownHosts(text: string): KnownHostsFile {
  * }
  */
 export function knownHosts(text: string, host: string, port = 22): HostKeyVerifier {
+  requireString(text, 'text')
+  requireString(host, 'host')
   const name = hostName(host, port)
   const file = parseKnownHosts(text)
   const own = file.hosts.filter((known) => known.covers(name))

@@ -75,7 +75,9 @@ export function decodePkcs8(bytes: Uint8Array): KeyMaterial {
       return { kind: 'ed25519', seed: seed.slice() }
     }
     default:
-      throw invalidKey(`a PKCS #8 file with a key of type ${name}, which SSH has no use for`)
+      throw invalidKey(
+        `a PKCS #8 file with a key of type ${name}, which SSH has no use for: make a new one`,
+      )
   }
 }
 
@@ -113,7 +115,9 @@ export function decodeSec1(bytes: Uint8Array, known?: CurveName): KeyMaterial {
 function curveOf(identifier: string): CurveName {
   const curve = Object.hasOwn(CURVE_OIDS, identifier) ? CURVE_OIDS[identifier] : undefined
   if (curve === undefined) {
-    throw invalidKey(`the EC key is on the curve ${identifier}; SSH has nistp256, 384 and 521`)
+    throw invalidKey(
+      `the EC key is on the curve ${identifier}; SSH has nistp256, 384 and 521: make a new one`,
+    )
   }
   return curve
 }

@@ -2,7 +2,7 @@
  * Signing with keys of WebCrypto, which need not be extractable: a page or a worker can keep one in
  * IndexedDB, and no script can read it.
  */
-import { isSoundRsaKey } from '../crypto/portable-rsa.ts'
+import { faultOfRsaKey, isSoundRsaKey } from '../crypto/portable-rsa.ts'
 import type { CurveName } from '../crypto/provider.ts'
 import { SshError } from '../errors.ts'
 import { Writer } from '../wire/writer.ts'
@@ -75,9 +75,7 @@ export async function webCryptoSigner(pair: WebCryptoPair, comment = ''): Promis
       const { n, e } = await crypto.subtle.exportKey('jwk', publicKey)
       const numbers = { modulus: magnitude(n), publicExponent: magnitude(e) }
       if (!isSoundRsaKey(numbers)) {
-        throw invalidKey(
-          'an RSA key must have 2048 to 16384 bits and an odd exponent of at most 64',
-        )
+        throw invalidKey(faultOfRsaKey(numbers))
       }
       return signer(privateKey, { name }, rsaBlob(numbers), comment, algorithm)
     }

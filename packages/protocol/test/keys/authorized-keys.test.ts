@@ -180,6 +180,8 @@ test('malformed options never let the key in', () => {
     'permitopen=":80"',
     'permitlisten="a:b"',
     'restrict;pty',
+    'tunnel="z"',
+    'tunnel="0:1"',
   ]) {
     errorOf(`${list} ${key}`)
   }

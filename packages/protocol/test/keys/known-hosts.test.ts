@@ -234,4 +234,10 @@ test('a negated pattern decides wherever it stands, an empty one matches nothing
   assert.is(matchPatternList('', ['', '!']), 'none')
 })
 
+test('what is no text is refused at once, by its name', () => {
+  const host = { host: 'box' } as unknown as string
+  assert.throws(() => knownHosts('', host), /^host must be a string/)
+  assert.throws(() => knownHosts(host, 'box'), /^text must be a string/)
+})
+
 test.run()

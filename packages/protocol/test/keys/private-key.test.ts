@@ -226,4 +226,12 @@ function encode(bytes: Uint8Array): string {
   return `-----BEGIN OPENSSH PRIVATE KEY-----\n${body}\n-----END OPENSSH PRIVATE KEY-----\n`
 }
 
+test('what editors put in front of a key file does no harm', async () => {
+  const key = generateKey('ed25519')
+  for (const before of ['\uFEFF', '\uFEFF\r\n', '\n\n  ']) {
+    const { publicKey } = await parsePrivateKey(before + key.toOpenSsh())
+    assert.ok(publicKey.equals(key.publicKey))
+  }
+})
+
 test.run()

@@ -86,6 +86,7 @@ test('an RSA key under 2048 bits is refused', async () => {
   )) as SshError
   assert.instance(error, SshError)
   assert.is(error.code, 'SSH_KEY_INVALID')
+  assert.match(error.message, 'has 1024 bits, where 2048 to 16384 are allowed')
 })
 
 test.run()
