@@ -37,6 +37,8 @@ const PATHS = [
   ...['/f', '/etc/passwd', '/missing', '/fifo', '/tty1', '/huge', '/folder', '/new1', '/new2'],
   ...['', '.', 'relative', `/${'x'.repeat(3000)}`, '/a\0b', '/proc/net/tcp', '/folder/../fifo'],
 ]
+/** What a session may be asked for besides, none of it twice. */
+const REQUESTS = ['pty-req', 'env', 'shell', 'exec', 'x11-req', 'auth-agent-req@openssh.com']
 const TERMINALS = [{}, { columns: 0, rows: 0 }, { columns: 1e6, rows: 7, modes: { ECHO: 0 } }]
 
 /** One SSH connection and what runs on it. */
@@ -112,6 +114,12 @@ export class SshVisitor {
       () => this.#dial(),
       () => this.#dial(),
       () => this.#dialRecorded(),
+      () => this.#startAndGiveUp(),
+      () => this.#dialAndGiveUp(),
+      () => this.#fileAndGiveUp(),
+      () => this.#program()?.readStderr(),
+      () => this.#program()?.channel.request(this.#pick(REQUESTS) ?? '', this.#noise(12)),
+      () => this.#endBoth(),
       () => this.#startRecorded(),
       () => this.#startRecorded(),
       () => this.#fileRecorded(),
@@ -124,6 +132,7 @@ export class SshVisitor {
       () => this.#sftp()?.abort(),
       () => this.#client.directStreamlocal('/run/x.sock'),
       () => this.#client.listen('', 0),
+      () => this.#client.listenStreamlocal('/run/y.sock'),
       () => this.#client.globalRequest('odd@example.org', this.#noise(30)),
       () => this.#client.subsystem('odd'),
       () => this.#client.session().then((channel) => this.#channels.push(channel)),
@@ -210,6 +219,42 @@ export class SshVisitor {
       () => sftp.rmdir(path),
     ]
     await this.#pick(actions)?.()
+  }
+
+  /** Given up before it runs, while it does, or never. */
+  async #startAndGiveUp(): Promise<void> {
+    const options = { signal: this.#soon(), ...(this.#random() < 0.3 ? { pty: {} } : {}) }
+    this.#programs.push(await this.#client.exec(this.#pick(COMMANDS) ?? 'cat', options))
+  }
+
+  async #dialAndGiveUp(): Promise<void> {
+    const host = this.#pick(HOSTS) ?? 'cat'
+    this.#channels.push(
+      await this.#client.directTcpip(host, 1, undefined, { signal: this.#soon() }),
+    )
+  }
+
+  async #fileAndGiveUp(): Promise<void> {
+    const sftp = this.#sftp()
+    if (sftp === undefined) return this.#openSftp()
+    const [path, signal] = [this.#pick(PATHS) ?? '/f', this.#soon()]
+    const actions: (() => unknown)[] = [
+      () => sftp.read(path, { length: 100_000, signal }),
+      () => sftp.write(path, new Uint8Array(this.#bytes()), { signal }),
+      () => sftp.stat(path, { signal }),
+      () => sftp.setstat(path, { mtime: 7, atime: 7 }, { signal }),
+      () => openSftp(this.#client, { signal }).then((opened) => opened.close()),
+    ]
+    await this.#pick(actions)?.()
+  }
+
+  /** Both ends of a connection end, ours first or last. */
+  async #endBoth(): Promise<void> {
+    const channel = await this.#client.directTcpip('cat', 1)
+    if (this.#random() < 0.5) await channel.write(new Uint8Array(this.#bytes()))
+    await channel.close()
+    while ((await channel.read()) !== undefined);
+    await channel.closed
   }
 
   async #startEndless(): Promise<void> {
@@ -313,6 +358,12 @@ export class SshVisitor {
     const pending = work.catch((error: unknown) => this.#judgeCall(error))
     this.#pending.add(pending)
     void pending.finally(() => this.#pending.delete(pending))
+  }
+
+  /** Fires in a few milliseconds, some of them at once. */
+  #soon(): AbortSignal {
+    const ms = this.#number(6)
+    return ms === 0 ? AbortSignal.abort() : AbortSignal.timeout(ms)
   }
 
   #program(): RemoteProcess | undefined {
