@@ -166,8 +166,9 @@ export class Machine {
   /** The peer closed its side of the transport. */
   receiveEnd(): void {
     if (this.#closed) return
-    const error = new SshError('SSH_CONNECTION_LOST', `the connection ended during ${this.phase}`)
-    this.#close(error)
+    const waiting = this.wantsInput ? '' : ', which waited for a decision on this side'
+    const text = `the connection ended during ${this.phase}${waiting}`
+    this.#close(new SshError('SSH_CONNECTION_LOST', text))
   }
 
   /** Next bytes to send, at most about 64 KiB, the caller's to keep; undefined if there are none. */

@@ -377,4 +377,15 @@ test('a machine without what its role needs is refused', () => {
   )
 })
 
+test('a connection that ends while a host key is looked at says so', () => {
+  const pair = new Pair({ answer: (_, { kind }) => kind === 'host-key' }).settle()
+  pair.client.machine.receiveEnd()
+  pair.client.drain()
+  const { error } = pair.client
+  assert.match(
+    error?.message ?? '',
+    /during key-exchange, which waited for a decision on this side$/,
+  )
+})
+
 test.run()
