@@ -70,6 +70,12 @@ export {
   writeSshConfig,
 } from './home/ssh-config.ts'
 export {
+  InvalidConfigError,
+  MicrosandboxError,
+  SandboxNotFoundError,
+  TerminalError,
+} from './microsandbox-errors.ts'
+export {
   type NativeSession,
   type NativeSessionOptions,
   nativeSession,

@@ -6,7 +6,13 @@ import { type NativeSession, nativeSession } from './native-session.ts'
 import type { Sandbox } from './sandbox.ts'
 import { checkBoolean, checkEnv, checkInactivity, checkText } from './settings.ts'
 import { SftpClient } from './sftp-client.ts'
-import { type AttachStreams, attach, terminalName, terminalSize } from './terminal/attach.ts'
+import {
+  type AttachStreams,
+  attach,
+  NoTerminalError,
+  terminalName,
+  terminalSize,
+} from './terminal/attach.ts'
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from './terminal/detach-keys.ts'
 
 /** Options of `openClient`. */
@@ -144,7 +150,7 @@ export class SshClient {
     checkText(options.term, 'term')
     const detachKeys = parseDetachKeys(options.detachKeys ?? DEFAULT_DETACH_KEYS)
     const streams: AttachStreams = process
-    if (streams.stdin.isTTY !== true) throw new TypeError('attach needs a terminal on stdin')
+    if (streams.stdin.isTTY !== true) throw new NoTerminalError('attach needs a terminal on stdin')
     const term = options.term ?? this.#term()
     const shell = await this.#session.client.shell({
       pty: { term, ...terminalSize(streams.stdout) },

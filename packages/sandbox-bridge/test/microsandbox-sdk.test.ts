@@ -20,9 +20,12 @@ import {
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
+  InvalidConfigError,
+  MicrosandboxError,
   sandbox as named,
   type Sandbox,
   SandboxError,
+  SandboxNotFoundError,
   SandboxSshOps,
   SftpClient,
   type SshAttachOptions,
@@ -32,6 +35,7 @@ import {
   type SshOutput,
   SshServer,
   type SshServerOptions,
+  TerminalError,
 } from '../src/index.ts'
 import { findPrograms } from '../src/local/programs.ts'
 import { hasTerminals, memorySandbox, temporaryDirectory } from './memory-sandbox.ts'
@@ -279,6 +283,20 @@ add('errors have a type and a code', async () => {
     .catch((error: unknown) => error)
   assert.instance(missing, SandboxError)
   assert.is((missing as SandboxError).code, 'SANDBOX_NOT_FOUND')
+  // The names that code for the other SDK catches, each for its own and no other.
+  const client = await memorySandbox().sandbox.ssh().openClient()
+  const keys = await client.attach({ detachKeys: 'ctrl-1' }).catch((error: unknown) => error)
+  const sftp = await client.sftp()
+  const file = await sftp.read('/no/such').catch((error: unknown) => error)
+  const terminal = await client.attach().catch((error: unknown) => error)
+  await client.close()
+  const kinds = [SandboxNotFoundError, InvalidConfigError, TerminalError, MicrosandboxError]
+  const told = (error: unknown): readonly boolean[] => kinds.map((kind) => error instanceof kind)
+  assert.equal(told(missing), [true, false, false, true])
+  assert.equal(told(keys), [false, true, false, true])
+  assert.equal(told(file), [false, false, false, true])
+  if (process.stdin.isTTY !== true) assert.equal(told(terminal), [false, false, true, true])
+  assert.equal(told(new TypeError('a')), [false, false, false, false])
 })
 
 test.run()

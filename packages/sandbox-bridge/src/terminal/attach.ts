@@ -39,6 +39,9 @@ export interface AttachStreams {
   readonly stderr: AttachOutput
 }
 
+/** A terminal is needed where stdin is none. */
+export class NoTerminalError extends TypeError {}
+
 /** How to join them. */
 export interface AttachOptions {
   /**

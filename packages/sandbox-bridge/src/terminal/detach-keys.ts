@@ -6,6 +6,9 @@ export const DEFAULT_DETACH_KEYS = 'ctrl-]'
 /** Longest sequence; nobody types more. */
 const KEYS_MAX = 64
 
+/** What is written is no sequence of keys. */
+export class DetachKeysError extends RangeError {}
+
 /**
  * Reads a sequence: parts separated by commas, each `ctrl-X` (X a letter or one of `@[\]^_`) or
  * one single-byte character; blanks around parts are ignored.
@@ -18,7 +21,7 @@ const KEYS_MAX = 64
  */
 export function parseDetachKeys(text: string): Uint8Array {
   const parts = text.split(',').map((part) => part.trim())
-  if (parts.length > KEYS_MAX) throw new RangeError('invalid config: too many detach keys')
+  if (parts.length > KEYS_MAX) throw new DetachKeysError('invalid config: too many detach keys')
   return Uint8Array.from(parts, parsePart)
 }
 
@@ -67,5 +70,5 @@ function parsePart(part: string): number {
   } else if (part.length === 1 && part.charCodeAt(0) < 0x80) {
     return part.charCodeAt(0)
   }
-  throw new RangeError(`invalid config: invalid detach key: ${part}`)
+  throw new DetachKeysError(`invalid config: invalid detach key: ${part}`)
 }
