@@ -49,6 +49,7 @@ export interface ServeCommand {
   /** Guest user of every session; undefined for the login name. */
   readonly user: string | undefined
   readonly readOnlySftp: boolean
+  readonly agentForwarding: boolean
   /** The only destinations of forwards; undefined for any. */
   readonly permitOpen: readonly PermittedAddress[] | undefined
   /** How long open sessions may go on after the first signal. */

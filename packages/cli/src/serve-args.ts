@@ -57,6 +57,7 @@ export function addServe(
       revokedKeys: options['revokedKeys'],
       user: options['user'],
       readOnlySftp: options['readOnlySftp'] === true,
+      agentForwarding: options['agentForwarding'] === true,
       permitOpen: options['permitOpen'],
       drainMs: options['drain'],
       auditLog: options['auditLog'],
@@ -125,6 +126,7 @@ function addPolicy(command: Command): void {
   command
     .option('-u, --user <user>', 'guest user of every session (default: the login name)')
     .option('--read-only-sftp', 'refuse changes of files by SFTP')
+    .option('--agent-forwarding', "let `ssh -A` bring the user's own keys inside")
     .option(
       '--permit-open <host:port>',
       'the only destinations of forwards, * for any, none for none (repeatable)',

@@ -40,6 +40,7 @@ const serve = {
   revokedKeys: undefined,
   user: undefined,
   readOnlySftp: false,
+  agentForwarding: false,
   permitOpen: undefined,
   drainMs: 10_000,
   auditLog: undefined,

@@ -333,6 +333,31 @@ test('-R is refused where forwards are bounded, and the log says why', async () 
   await stop()
 })
 
+test('ssh -A brings its agent inside where that is allowed, for that session and that user', async () => {
+  const socket = join(temporaryDirectory(), 'agent')
+  const agent = spawn('ssh-agent', ['-D', '-a', socket])
+  await once(agent.stdout, 'data')
+  const added = spawnSync('ssh-add', [key], { env: { ...process.env, SSH_AUTH_SOCK: socket } })
+  assert.is(added.status, 0, added.stderr.toString())
+  const more = ['-A', '-o', `IdentityAgent=${socket}`]
+  const look = 'echo "<$SSH_AUTH_SOCK>"; stat -c "%a %U" "$SSH_AUTH_SOCK"; ssh-add -l'
+  const { port, stop } = await serve(['--agent-forwarding'])
+  const inside = await runSsh(port, look, key, 'root', more)
+  assert.match(inside.stdout.toString(), /^<\/tmp\/ssh-agent-[0-9a-f]{32}>\n600 root\n256 SHA256:/)
+  assert.ok(inside.stdout.toString().includes(fingerprint(key)), inside.stdout.toString())
+  assert.is(inside.stderr, '')
+  assert.is(inside.code, 0)
+  const without = await runSsh(port, 'echo "<$SSH_AUTH_SOCK>"; ls /tmp', key)
+  assert.match(without.stdout.toString(), /^<>\n/)
+  assert.not.match(without.stdout.toString(), /ssh-agent/)
+  await stop()
+  const denying = await serve()
+  const denied = await runSsh(denying.port, 'echo "<$SSH_AUTH_SOCK>"', key, 'root', more)
+  assert.is(denied.stdout.toString(), '<>\n')
+  await denying.stop()
+  agent.kill()
+})
+
 test('ProxyCommand with --stdio, and nothing but SSH on stdout', async () => {
   const proxy = `"${process.execPath}" "${msbPath}" ssh serve local:box --stdio`
   const args = [...options(key), '-o', `ProxyCommand=${proxy}`, 'root@box', 'echo through']

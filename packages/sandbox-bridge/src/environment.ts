@@ -26,8 +26,14 @@ export function sessionEnvironment(
   session: Pick<ServerSession, 'env' | 'pty'>,
   {
     peer,
+    agentSocket,
     strayTerm = false,
-  }: { readonly peer?: PeerAddresses | undefined; readonly strayTerm?: boolean } = {},
+  }: {
+    readonly peer?: PeerAddresses | undefined
+    /** Where the client's agent is to be had inside. */
+    readonly agentSocket?: string | undefined
+    readonly strayTerm?: boolean
+  } = {},
 ): ReadonlyMap<string, string> {
   const env = new Map<string, string>([
     ['USER', user.name],
@@ -43,6 +49,7 @@ export function sessionEnvironment(
   if (strayTerm && session.pty === undefined) env.set('TERM', '')
   for (const [name, value] of Object.entries(settings.env ?? {})) env.set(name, value)
   for (const [name, value] of session.env) env.set(name, value)
+  if (agentSocket !== undefined) env.set('SSH_AUTH_SOCK', agentSocket)
   const term = session.pty?.term
   if (term !== undefined && term !== '' && !term.includes('\0')) env.set('TERM', term)
   return env

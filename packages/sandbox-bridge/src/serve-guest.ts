@@ -33,6 +33,11 @@ export interface GuestPolicy {
    * sockets, about which it could not decide, and nothing listens inside.
    */
   readonly permitOpen?: ((host: string, port: number) => boolean) | undefined
+  /**
+   * Let clients that ask for it (`ssh -A`) have their own agent inside, where whoever is root may use
+   * it. Default false.
+   */
+  readonly agentForwarding?: boolean | undefined
   /** Where the connection comes from, if that is known. */
   readonly peer?: PeerAddresses | undefined
   /** Hears of what went wrong without being an answer to the client. */
@@ -63,7 +68,10 @@ type Forwards = 'directTcpip' | 'directStreamlocal' | 'tcpipForward' | 'streamlo
 export function guestHandlers(
   guest: GuestConnection,
   policy: GuestPolicy = {},
-): Pick<ServerOptions, 'exec' | 'shell' | 'subsystems' | Forwards | 'acceptEnv'> {
+): Pick<
+  ServerOptions,
+  'exec' | 'shell' | 'subsystems' | Forwards | 'acceptEnv' | 'agentForwarding'
+> {
   const login = (session: ServerSession): string => policy.user ?? session.username
   const readOnly = policy.readOnlySftp ?? false
   const shell: SessionHandler = (session) =>
@@ -104,6 +112,7 @@ export function guestHandlers(
     tcpipForward: ({ port, username }) => listen({ port }, username),
     streamlocalForward: ({ path, username }) => listen({ path }, username),
     acceptEnv: nameFilter(policy.acceptEnv ?? ACCEPTED_ENV),
+    agentForwarding: policy.agentForwarding ?? false,
   }
 }
 
@@ -112,7 +121,14 @@ export interface ServeGuestOptions
   extends GuestPolicy,
     Omit<
       ServerOptions,
-      'session' | 'exec' | 'shell' | 'subsystems' | Forwards | 'acceptEnv' | 'onError'
+      | 'session'
+      | 'exec'
+      | 'shell'
+      | 'subsystems'
+      | Forwards
+      | 'acceptEnv'
+      | 'agentForwarding'
+      | 'onError'
     > {}
 
 /**
@@ -144,9 +160,9 @@ export async function serveGuest(
   guest: GuestConnection,
   options: ServeGuestOptions,
 ): Promise<ServerConnection> {
-  const { user, sftp, readOnlySftp, acceptEnv, permitOpen, peer, onError, ...serverOptions } =
-    options
-  const policy = { user, sftp, readOnlySftp, acceptEnv, permitOpen, peer, onError }
+  const { user, sftp, readOnlySftp, acceptEnv, permitOpen, peer, onError, ...others } = options
+  const { agentForwarding, ...serverOptions } = others
+  const policy = { user, sftp, readOnlySftp, acceptEnv, permitOpen, agentForwarding, peer, onError }
   try {
     const connection = await serve(transport, {
       ...serverOptions,

@@ -3,6 +3,7 @@ import type { ExitResult, ServerSession } from '@sandbox-ssh/protocol'
 import type { AgentClient } from './agent/client.ts'
 import { AgentError } from './agent/error.ts'
 import type { AgentProcess, ExecExit } from './agent/process.ts'
+import { type AgentSocket, openAgentSocket } from './agent-socket.ts'
 import { CommandError, type CommandLine, loginShell, shellCommand } from './command-line.ts'
 import { type PeerAddresses, sessionEnvironment } from './environment.ts'
 import { sttyArguments } from './guest/terminal-modes.ts'
@@ -37,18 +38,38 @@ export async function runSession(
   guest: GuestConnection,
   how: SessionStart,
 ): Promise<ExitResult> {
-  let program: AgentProcess
+  const socket = await agentSocket(session, guest, how)
   try {
-    program = await start(session, guest, how)
-  } catch (error) {
-    return tellFailure(session, error)
-  }
-  guest.hold(untilGone(session, program))
-  try {
+    const program = await start(session, guest, how, socket)
+    guest.hold(untilGone(session, program))
     return await join(session, program)
   } catch (error) {
     return tellFailure(session, error)
+  } finally {
+    await socket?.close()
   }
+}
+
+/** Where a client's agent is to be had inside; a sandbox that cannot is told of, and no obstacle. */
+async function agentSocket(
+  session: ServerSession,
+  guest: GuestConnection,
+  { login, program }: SessionStart,
+): Promise<AgentSocket | undefined> {
+  if (!session.agentForwarding || program !== undefined) return undefined
+  try {
+    return await openAgentSocket(session, guest, login)
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    await tell(session, `warn: your agent cannot be reached from inside: ${printable(why)}`)
+    return undefined
+  }
+}
+
+async function tell(session: ServerSession, line: string): Promise<void> {
+  const [write, end] =
+    session.pty === undefined ? (['writeStderr', '\n'] as const) : (['write', '\r\n'] as const)
+  await session[write](new TextEncoder().encode(`${line}${end}`)).catch(() => {})
 }
 
 /** Tells the client in a line what is wrong, and gives the exit status for it. */
@@ -57,9 +78,7 @@ export async function tellFailure(session: ServerSession, error: unknown): Promi
   // What is not one of these is a fault of ours, and nothing for a client to read.
   if (status === undefined) throw error
   const message = error instanceof Error ? error.message : String(error)
-  const write = session.pty === undefined ? 'writeStderr' : 'write'
-  const line = `error: ${printable(message)}${session.pty === undefined ? '\n' : '\r\n'}`
-  await session[write](new TextEncoder().encode(line)).catch(() => {})
+  await tell(session, `error: ${printable(message)}`)
   return status
 }
 
@@ -67,6 +86,7 @@ async function start(
   session: ServerSession,
   guest: GuestConnection,
   { login, peer, program }: SessionStart,
+  socket: AgentSocket | undefined,
 ): Promise<AgentProcess> {
   const user = await guest.user(login)
   const { workdir } = guest.settings
@@ -83,6 +103,7 @@ async function start(
       ...line,
       env: sessionEnvironment(user, guest.settings, session, {
         peer,
+        agentSocket: socket?.path,
         // Our guest, which has this as well, drops its own.
         strayTerm: !agent.has('tty-env'),
       }),

@@ -251,6 +251,7 @@ export class SshServer {
       connection = await serve(limited, {
         hostKeys: this.#hostKeys,
         auth: { publickey: (request) => visit.admits(request) },
+        agentForwarding: this.#options.agentForwarding ?? false,
         ...visit.govern(() => sojourn.handlers, { sftp: this.#options.sftp !== false }),
         acceptEnv: nameFilter(acceptEnv),
         signal,

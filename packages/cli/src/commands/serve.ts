@@ -77,6 +77,7 @@ function serverOptions(
     revokedKeysPath: command.revokedKeys,
     user: command.user,
     readOnlySftp: command.readOnlySftp,
+    agentForwarding: command.agentForwarding,
     permitOpen:
       permitOpen === undefined ? undefined : (host, port) => permits(permitOpen, host, port),
     ...(command.inactivityMs === undefined

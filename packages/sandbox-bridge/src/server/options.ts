@@ -9,7 +9,10 @@ import { checkPrincipals } from './login.ts'
 
 /** What every connection is served with. */
 export interface ServingOptions
-  extends Pick<GuestPolicy, 'sftp' | 'readOnlySftp' | 'acceptEnv' | 'permitOpen' | 'onError'> {
+  extends Pick<
+    GuestPolicy,
+    'sftp' | 'readOnlySftp' | 'acceptEnv' | 'permitOpen' | 'agentForwarding' | 'onError'
+  > {
   /** Hears of logins, sessions, forwards and their ends. */
   readonly onEvent?: ServerEventListener | undefined
   readonly crypto?: CryptoProvider | undefined
@@ -81,6 +84,7 @@ export function checkServerOptions(options: SshServerOptions): void {
   checkText(options.user, 'user')
   checkBoolean(options.sftp, 'sftp')
   checkBoolean(options.readOnlySftp, 'readOnlySftp')
+  checkBoolean(options.agentForwarding, 'agentForwarding')
   checkEnvPatterns(options.acceptEnv)
   checkInactivity(options.inactivityTimeoutSecs)
   checkPrincipals(options.principals)

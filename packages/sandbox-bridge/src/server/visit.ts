@@ -31,7 +31,7 @@ import { counted, type TrafficCount } from './traffic.ts'
 
 type GuestHandlers = ReturnType<typeof guestHandlers>
 /** What a visit serves. */
-type VisitHandlers = Required<Omit<GuestHandlers, 'acceptEnv'>>
+type VisitHandlers = Required<Omit<GuestHandlers, 'acceptEnv' | 'agentForwarding'>>
 type LoginRequest = Parameters<NonNullable<ServerAuthHandlers['publickey']>>[0]
 type Details<T> = T extends unknown ? Omit<T, keyof EventSource> : never
 
