@@ -21,7 +21,7 @@ const boundaries: Readonly<Record<string, Boundary>> = {
   protocol: { packages: [...noble, 'pako'], node: [] },
   sftp: { packages: ['@sandbox-ssh/protocol'], node: [] },
   'sandbox-bridge': {
-    packages: ['@sandbox-ssh/protocol', '@sandbox-ssh/sftp', 'cborg', '@lydell/node-pty'],
+    packages: ['@sandbox-ssh/protocol', '@sandbox-ssh/sftp', 'cborg', '@lydell/node-pty', 'ws'],
     node: ['carriers/', 'guest/', 'home/', 'local/'],
   },
   cli: {

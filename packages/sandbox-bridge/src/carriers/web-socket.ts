@@ -5,7 +5,8 @@ import { awaitGreeting } from './greeting.ts'
 import { CONNECT_MS, type DialOptions } from './unix.ts'
 
 /**
- * Connects to `ws:` or `wss:` where the runtime has WebSockets (Node 22, Bun, Deno, browsers).
+ * Connects to `ws:` or `wss:`, with the runtime's own WebSocket or, on Node 20, which has none, that
+ * of the package ws.
  * @throws SandboxError `SANDBOX_UNREACHABLE`; or the signal's reason
  */
 export async function dialWebSocket(url: string, options: DialOptions = {}): Promise<Transport> {
@@ -14,16 +15,18 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
   // Credentials and tokens in an address are nothing for a message.
   const { protocol, host } = new URL(url)
   const label = `${protocol}//${host}`
-  const { WebSocket: Socket } = globalThis as { WebSocket?: new (url: string) => WebSocketLike }
-  if (Socket === undefined) {
-    const message = `${label}: this runtime has no WebSocket; Node has one from version 22 on`
-    throw new SandboxError('SANDBOX_UNREACHABLE', message)
-  }
   try {
-    return await awaitGreeting(webSocket(new Socket(url)), { signal, timeoutMs })
+    return await awaitGreeting(webSocket(await openSocket(url)), { signal, timeoutMs })
   } catch (cause) {
     if (signal?.aborted) throw signal.reason
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new SandboxError('SANDBOX_UNREACHABLE', `${label}: ${why}`, { cause })
   }
+}
+
+async function openSocket(url: string): Promise<WebSocketLike> {
+  const { WebSocket: Own } = globalThis as { WebSocket?: new (url: string) => WebSocketLike }
+  if (Own !== undefined) return new Own(url)
+  const { WebSocket: Other } = await import('ws')
+  return new Other(url)
 }
