@@ -1,7 +1,7 @@
 /** The client's own SSH agent inside the guest, `ssh -A`: a socket there that leads to it. */
 import { type Listener, type ServerSession, splice } from '@sandbox-ssh/protocol'
 import type { GuestConnection } from './guest-connection.ts'
-import { openGuestListener } from './guest-listener.ts'
+import { openGuestListener, unguessable } from './guest-listener.ts'
 
 /** A socket that is there as long as its session. */
 export interface AgentSocket {
@@ -20,10 +20,7 @@ export async function openAgentSocket(
   guest: GuestConnection,
   login: string,
 ): Promise<AgentSocket> {
-  const name = [...crypto.getRandomValues(new Uint8Array(16))]
-    .map((byte) => byte.toString(16).padStart(2, '0'))
-    .join('')
-  const path = `/tmp/ssh-agent-${name}`
+  const path = `/tmp/ssh-agent-${unguessable()}`
   const listener = await openGuestListener(guest, { path }, login)
   void connectAll(session, listener)
   return { path, close: () => listener.close() }

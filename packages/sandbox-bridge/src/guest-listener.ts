@@ -39,12 +39,16 @@ export async function openGuestListener(
     cwd: '/',
     user: agentUser,
   })
-  const secret = [...crypto.getRandomValues(new Uint8Array(16))]
-    .map((byte) => byte.toString(16).padStart(2, '0'))
-    .join('')
+  const secret = unguessable()
   const listener = new GuestListener(agent, program, secret)
   await listener.begin()
   return listener
+}
+
+/** 128 random bits as 32 hexadecimal digits. */
+export function unguessable(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16))
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
 function checkPath(path: string): string {
