@@ -1,4 +1,5 @@
 /** The commands that an installation has, under the names by which it links them. */
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -32,6 +33,17 @@ test('the guest program is a command, with terminals where node-pty is installed
   assert.equal([plain.stdout.toString(), plain.code], ['not a tty\n', 7], plain.stderr)
   assert.match(terminal.stdout.toString(), /^\/dev\/pts\/\d+\r\n$/, terminal.stderr)
   assert.is(terminal.code, 7)
+})
+
+test('the guest program tells its usage, as an answer or as what was wrong', () => {
+  const path = join(packagePath, bin['msb-guest'] ?? '')
+  const run = (arg: string) => spawnSync(process.execPath, [path, arg], { encoding: 'utf8' })
+  const asked = run('--help')
+  assert.match(asked.stdout, /^usage: msb-guest /)
+  assert.equal([asked.stderr, asked.status], ['', 0])
+  const wrong = run('--nonsense')
+  assert.match(wrong.stderr, /^error: .*--nonsense.*\nusage: msb-guest /)
+  assert.equal([wrong.stdout, wrong.status], ['', 2])
 })
 
 test.run()

@@ -54,7 +54,12 @@ interface Settings {
 }
 
 async function main(): Promise<void> {
-  const settings = readSettings(process.argv.slice(2))
+  const args = process.argv.slice(2)
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(`${USAGE}\n`)
+    return
+  }
+  const settings = readSettings(args)
   if (typeof settings === 'string') {
     process.stderr.write(`error: ${settings}\n${USAGE}\n`)
     process.exitCode = 2
